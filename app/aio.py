@@ -1,0 +1,82 @@
+"""Supervised tasks and backoff: every task of the Hub has an owner, a name and a guard.
+
+Must not know what the tasks do. A task that raises is logged, waits, and is started again; one that is cancelled ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any
+
+log = logging.getLogger("hub.tasks")
+
+
+def backoff(first: float = 0.1, most: float = 15.0) -> Iterator[float]:
+    """Delays in seconds, doubling from `first` to `most`, each with full jitter (half to all of it)."""
+    delay = first
+    while True:
+        yield delay * random.uniform(0.5, 1.0)  # noqa: S311  (jitter, not a secret)
+        delay = min(delay * 2, most)
+
+
+class Supervisor:
+    """Owns named tasks, from `start` to `close`.
+
+    `keep` restarts a service that raises or returns, with backoff; `spawn` runs something once. Both log what is raised.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def keep(self, name: str, run: Callable[[], Awaitable[None]], *, most: float = 15.0) -> asyncio.Task[None]:
+        async def guarded() -> None:
+            delays = backoff(most=most)
+            while True:
+                began = asyncio.get_running_loop().time()
+                try:
+                    await run()
+                    log.debug("task %s returned; starting it again", name)
+                except Exception:
+                    log.exception("task %s failed; starting it again", name)
+                if asyncio.get_running_loop().time() - began > 60:
+                    delays = backoff(most=most)
+                await asyncio.sleep(next(delays))
+
+        return self._own(name, guarded())
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("task %s failed", name)
+
+        return self._own(name, guarded())
+
+    def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        if self._closing:
+            work.close()
+            raise RuntimeError(f"task {name} started while closing")
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Cancel all tasks and wait until the last has ended."""
+        self._closing = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel the tasks and wait for their ends; what they raise is theirs and is dropped."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,90 @@
+"""The exception tree. What goes wrong for a person is one of these; `app.web.errors` turns each into a page, a
+fragment, a problem+json or a close code, in one place. No other module builds an error answer.
+
+HubError
+├── BadInput          422  what was sent cannot be used; the message says what to do
+├── NotLoggedIn       401  nobody, or a login that has expired
+├── Forbidden         403  somebody, but not allowed
+├── NotFound          404  no such thing, or not theirs (the two look the same on purpose)
+├── Conflict          409  fine in itself, but not in this state
+├── TooLarge          413  over a size limit
+├── LimitReached      429  over a number limit (sessions for each user, log-in tries)
+└── Unavailable       503  a part that the Hub needs does not answer; trying again may help
+SettingsError              the settings are wrong; the Hub does not start
+RuntimeFailure             a runtime could not do what it was asked; carries a reason and words for the person
+"""
+
+from __future__ import annotations
+
+
+class HubError(Exception):
+    """Something to tell a person. `message` is a whole sentence, fit for a page, and gives nothing away."""
+
+    status = 500
+    title = "Something went wrong"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field  # The form field it is about, if it is about one.
+
+
+class BadInput(HubError):
+    status = 422
+    title = "That cannot be used"
+
+
+class NotLoggedIn(HubError):
+    status = 401
+    title = "Log in first"
+
+    def __init__(self, message: str = "Log in to go on.") -> None:
+        super().__init__(message)
+
+
+class Forbidden(HubError):
+    status = 403
+    title = "Not allowed"
+
+
+class NotFound(HubError):
+    status = 404
+    title = "Not here"
+
+
+class Conflict(HubError):
+    status = 409
+    title = "Not now"
+
+
+class TooLarge(HubError):
+    status = 413
+    title = "Too large"
+
+
+class LimitReached(HubError):
+    status = 429
+    title = "Limit reached"
+
+
+class Unavailable(HubError):
+    status = 503
+    title = "Not available just now"
+
+
+class SettingsError(Exception):
+    """A setting is missing, misspelt or out of range. The message names the setting and what it takes."""
+
+
+class RuntimeFailure(Exception):
+    """A runtime could not do what it was asked.
+
+    `reason` is a value of `app.runtimes.base.Reason` (a string, so that this module imports nothing); `message` is
+    for the person. `retry` says whether the same call may succeed later.
+    """
+
+    def __init__(self, message: str, *, reason: str, retry: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.retry = retry

@@ -1,0 +1,125 @@
+"""The Runtime protocol: what the lifecycle manager may ask of the place where runs live.
+
+Pure: shapes only, no I/O. `tests/runtimes/contract.py` is the suite that every implementation must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+
+class Reason(StrEnum):
+    """Why a session is not running (any more). `app.sessions.state.REASON_TEXTS` has the words for people."""
+
+    QUIT = "quit"
+    STOPPED_BY_USER = "stopped_by_user"
+    STOPPED_BY_ADMIN = "stopped_by_admin"
+    IDLE = "idle"
+    TOO_OLD = "too_old"
+    OUT_OF_MEMORY = "out_of_memory"
+    EVICTED = "evicted"
+    IMAGE_UNAVAILABLE = "image_unavailable"
+    NO_ROOM = "no_room"
+    START_TIMEOUT = "start_timeout"
+    LOST = "lost"
+    CRASHED = "crashed"
+
+
+class Phase(StrEnum):
+    """Where one run is. `ENDED` is final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class RunId:
+    """Identity of a run: one launch of a session. A new run always has a new generation."""
+
+    session_id: str
+    generation: int
+
+    def __str__(self) -> str:
+        return f"{self.session_id}-{self.generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a session opens: nothing (VisiData lists the home), a sample by name, or a path in the user's home."""
+
+    kind: Literal["empty", "sample", "file"] = "empty"
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """All that a runtime needs to launch a run. `credential` is `user:secret`, random, for this run alone."""
+
+    run: RunId
+    user_id: str
+    credential: str
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a runtime sees of one run.
+
+    `address` is `host:port` of its GoTTY endpoint, set while RUNNING. `uid` tells this very run from a later one of
+    the same name. `detail` is a short sentence for the person: progress while PENDING, the cause once ENDED.
+    """
+
+    run: RunId
+    phase: Phase
+    uid: str
+    address: str | None = None
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every run there is. Until the first one, what is not known is unknown, never gone."""
+
+    runs: tuple[Observed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One run came, moved on, or (`gone`) left no trace any more."""
+
+    run: Observed
+    gone: bool = False
+
+
+Event = Snapshot | Changed
+
+
+class Runtime(Protocol):
+    """Where runs live. All methods raise `app.errors.RuntimeFailure` and nothing of the client library's."""
+
+    async def launch(self, spec: RunSpec) -> Observed:
+        """Start the run, or adopt it when it is there already (idempotent by `spec.run`)."""
+
+    async def stop(self, run: RunId, uid: str | None, grace: float) -> None:
+        """Ask the run to end and make sure that it does after `grace` seconds; a run that is not there is fine.
+
+        With a `uid`, only that very run is stopped. Returns once the runtime has taken it on; the end itself is
+        seen by `observe`.
+        """
+
+    async def forget(self, run: RunId) -> None:
+        """Drop what is kept of an ended run (its record), so that `observe` no longer lists it."""
+
+    def observe(self) -> AsyncIterator[Event]:
+        """A full snapshot first, then changes, for ever; another snapshot whenever changes may have been missed."""
+
+    async def delete_home(self, user_id: str) -> None:
+        """Delete what belongs to a user who has gone. Idempotent."""
+
+    async def close(self) -> None:
+        """Let go of connections and tasks. Runs go on."""

@@ -1,0 +1,234 @@
+"""Every option of the Hub, read once, typed and checked. The one place that reads the environment.
+
+Each field of `Settings` is the setting `HUB_<FIELD>`; values come from the environment, then from `.env` in the working
+directory, then from the default here. An unknown `HUB_` name is an error that names the nearest right one. Empty means
+"not set". Must not open a connection, start a process or create a file (`secret_key` is resolved by `load_secret_key`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from app.errors import SettingsError
+
+PROJECT = Path(__file__).resolve().parent.parent
+LOOPBACK = ("127.", "localhost", "[::1]", "::1")
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _boolean(raw: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    try:
+        return words[raw.lower()]
+    except KeyError:
+        raise ValueError("takes true or false") from None
+
+
+def _count(raw: str) -> int:
+    if not raw.isdecimal():
+        raise ValueError("takes a whole number, 0 or more")
+    return int(raw)
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def _duration(raw: str) -> timedelta:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", raw.lower())
+    if not found:
+        raise ValueError("takes a length of time like 90s, 30m, 8h or 2d")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def _size(raw: str) -> int:
+    found = re.fullmatch(r"(\d+)\s*([kmgt]?)(?:i?b)?", raw.lower())
+    if not found:
+        raise ValueError("takes a size like 500M or 2G")
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def _path(raw: str) -> Path:
+    return Path(raw).expanduser().absolute()
+
+
+def _bind(raw: str) -> str:
+    host, colon, port = raw.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("takes HOST:PORT, like 127.0.0.1:8000")
+    return raw
+
+
+def _url(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+        raise ValueError("takes the address that people use, like https://hub.example.org (no path)")
+    return raw.rstrip("/")
+
+
+def _database(raw: str) -> str:
+    if not raw.startswith(("postgres://", "postgresql://")):
+        raise ValueError("takes a Postgres address, like postgresql://user:password@host:5432/hub")
+    return raw
+
+
+def _smtp(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise ValueError("takes smtp://[user:password@]host[:port] or smtps://…")
+    return raw
+
+
+def _runtime(raw: str) -> str:
+    if raw not in ("local", "kubernetes"):
+        raise ValueError("takes local or kubernetes")
+    return raw
+
+
+def _sandbox(raw: str) -> str:
+    if raw not in ("auto", "bubblewrap", "none"):
+        raise ValueError("takes auto, bubblewrap or none")
+    return raw
+
+
+def _option(cast: Callable[[str], Any], default: Any, help_text: str) -> Any:
+    metadata = {"cast": cast, "help": help_text}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one Hub process. Lengths of time are timedeltas, sizes are bytes, paths are absolute."""
+
+    bind: str = _option(_bind, "127.0.0.1:8000", "Where the Hub listens.")
+    public_url: str = _option(_url, "", "The address people use; default: http:// and HUB_BIND.")
+    trusted_proxies: int = _option(_count, 0, "How many proxies in front add X-Forwarded-For (0: none is believed).")
+    data_dir: Path = _option(_path, lambda: Path("data").absolute(), "Homes, runs, the secret key, the private Postgres.")
+    database_url: str = _option(_database, "", "A Postgres of your own; empty: a private one in the data folder.")
+    database_pool: int = _option(_count, 10, "Most database connections of one replica.")
+    secret_key: str = _option(_text, "", "Signs logins; made and kept in the data folder when empty.")
+    runtime: Literal["local", "kubernetes"] = _option(_runtime, "local", "Where sessions run: local or kubernetes.")
+    guests: bool = _option(_boolean, True, "Whether people may try it without an account.")
+    guest_lifetime: timedelta = _option(
+        _duration, timedelta(days=1), "A guest not seen for this long is deleted, with sessions and files."
+    )
+    login_lifetime: timedelta = _option(_duration, timedelta(days=30), "How long a login lasts.")
+    smtp_url: str = _option(_smtp, "", "Where mail goes out; empty: mails are printed.")
+    mail_from: str = _option(_text, "VisiData Hub <hub@localhost>", "The sender of the Hub's mails.")
+    sessions_per_user: int = _option(_count, 20, "Most sessions that one person may have.")
+    guest_sessions: int = _option(_count, 3, "Most sessions that one guest may have.")
+    idle_timeout: timedelta = _option(_duration, timedelta(hours=8), "Without input for this long, a session is stopped.")
+    max_age: timedelta = _option(_duration, timedelta(days=7), "A run older than this is stopped.")
+    warn_before: timedelta = _option(_duration, timedelta(minutes=5), "How long before a stop people are told.")
+    start_timeout: timedelta = _option(_duration, timedelta(seconds=60), "A start that takes longer has failed.")
+    stop_grace: timedelta = _option(_duration, timedelta(seconds=5), "How long a program may take to end by itself.")
+    max_runs: int = _option(_count, 100, "Most runs at once, over all users; more wait in a queue.")
+    max_upload: int = _option(_size, 1 << 30, "Largest file that may be uploaded.")
+    session_python: Path = _option(
+        _path, lambda: PROJECT / ".venv-session" / "bin" / "python", "The Python that has VisiData and its loaders."
+    )
+    gotty: str = _option(_text, "", "Path of GoTTY; empty: the one on PATH; `none`: the agent plays its part.")
+    sandbox: Literal["auto", "bubblewrap", "none"] = _option(
+        _sandbox, "auto", "How local sessions are kept apart: auto, bubblewrap or none."
+    )
+    allow_unsandboxed_bind: bool = _option(
+        _boolean, False, "Lets a Hub without a sandbox listen on more than this machine. Everybody can then do all you can."
+    )
+    access_log: bool = _option(_boolean, False, "Whether every request is logged.")
+    log_level: str = _option(_text, "INFO", "DEBUG, INFO, WARNING or ERROR.")
+
+    def __post_init__(self) -> None:
+        host = self.bind.rpartition(":")[0]
+        if self.runtime == "kubernetes" and not self.secret_key:
+            raise SettingsError("HUB_SECRET_KEY is required with HUB_RUNTIME=kubernetes: replicas must share it.")
+        if self.secret_key and len(self.secret_key) < 32:
+            raise SettingsError("HUB_SECRET_KEY is too short: use 32 characters or more, made at random.")
+        if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise SettingsError("HUB_LOG_LEVEL takes DEBUG, INFO, WARNING or ERROR.")
+        for name in ("idle_timeout", "max_age", "start_timeout", "login_lifetime", "guest_lifetime"):
+            if getattr(self, name) <= timedelta(0):
+                raise SettingsError(f"HUB_{name.upper()} takes a length of time above zero.")
+        if not self.public_url:
+            shown = host if host not in ("0.0.0.0", "[::]") else "127.0.0.1"  # noqa: S104  (compared, not bound)
+            object.__setattr__(self, "public_url", f"http://{shown}:{self.bind.rpartition(':')[2]}")
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether only this machine can reach the Hub."""
+        return self.bind.startswith(LOOPBACK)
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach the Hub over TLS (so that cookies may be marked Secure)."""
+        return self.public_url.startswith("https://")
+
+    @property
+    def gotty_path(self) -> str | None:
+        """GoTTY's path, or None where the agent plays its part."""
+        if self.gotty == "none":
+            return None
+        if self.gotty and not shutil.which(self.gotty):
+            raise SettingsError(f"HUB_GOTTY: no program at {self.gotty}. Give GoTTY's path, or `none`.")
+        return shutil.which(self.gotty or "gotty")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Self:
+        """Read the environment and `.env`. Raises SettingsError naming each bad or unknown setting."""
+        values: dict[str, str | None] = {}
+        path = env_file if env_file is not None else Path(".env")
+        if path.is_file():
+            values.update(dotenv_values(path))
+        values.update(os.environ if environ is None else environ)
+        known = {f"HUB_{option.name.upper()}": option for option in fields(cls)}
+        chosen: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, raw in sorted(values.items()):
+            if not name.startswith("HUB_"):
+                continue
+            option = known.get(name)
+            if option is None:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                problems.append(f"{name} is not a setting." + (f" Did you mean {near[0]}?" if near else ""))
+                continue
+            text = (raw or "").strip()
+            if not text:
+                continue
+            try:
+                chosen[option.name] = option.metadata["cast"](text)
+            except ValueError as error:
+                problems.append(f"{name} {error}; it is {text!r}.")
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return cls(**chosen)
+
+
+def load_secret_key(settings: Settings) -> str:
+    """The key that signs logins: the setting, or one made at random and kept in the data folder (mode 0600)."""
+    if settings.secret_key:
+        return settings.secret_key
+    path = settings.data_dir / "secret_key"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+    return path.read_text().strip()
