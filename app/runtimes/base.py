@@ -105,6 +105,9 @@ class Runtime(Protocol):
     async def launch(self, spec: RunSpec) -> Observed:
         """Start the run, or adopt it when it is there already (idempotent by `spec.run`)."""
 
+    async def look(self, run: RunId) -> Observed | None:
+        """Ask for one run directly, past whatever `observe` has cached; None where there is none."""
+
     async def stop(self, run: RunId, uid: str | None, grace: float) -> None:
         """Ask the run to end and make sure that it does after `grace` seconds; a run that is not there is fine.
 

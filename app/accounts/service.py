@@ -1,0 +1,313 @@
+"""Who people are: passwords, one-time links, guests, API tokens.
+
+Gives nothing away: an unknown address, one without a password and a wrong password look and take the same. Tokens are
+random (256 bits) and kept as SHA-256 alone; passwords are kept as Argon2id. Must not know of cookies or pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import secrets
+from datetime import timedelta
+from uuid import UUID
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from app.accounts.mail import Mailer
+from app.accounts.models import Account
+from app.aio import Supervisor
+from app.db.tables import User as Row
+from app.errors import BadInput, Conflict, NotFound, NotLoggedIn, Unavailable
+from app.settings import Settings
+
+log = logging.getLogger("hub.accounts")
+
+LINK_LIFETIME = timedelta(minutes=15)
+FIRST_LINK_LIFETIME = timedelta(days=1)
+INVITE_LIFETIME = timedelta(days=7)
+PASSWORD_LENGTH = 10, 200  # Least and most characters.
+SEEN_EVERY = timedelta(minutes=5)  # How often a page view writes that the person was there.
+
+BAD_LOGIN = "That address and password do not go together. Check both, or have a link sent to you."
+BAD_LINK = "This link has been used or is too old. Ask for a new one."
+
+
+def clean_email(raw: str) -> str:
+    """An e-mail address as the Hub keeps it. Raises BadInput unless it looks like one."""
+    email = raw.strip().lower()
+    if len(email) > 254 or not re.fullmatch(r"[^\s@<>\"',;\x00-\x1f]+@[^\s@<>\"',;\x00-\x1f]+", email):
+        raise BadInput("Give an e-mail address, like ada@example.org.", field="email")
+    return email
+
+
+def check_password(password: str) -> str:
+    """A password that may be set. Raises BadInput when it is too short or too long."""
+    least, most = PASSWORD_LENGTH
+    if not least <= len(password) <= most:
+        raise BadInput(f"Use a password of {least} to {most} characters. A few words are fine.", field="password")
+    return password
+
+
+def hashed(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Accounts:
+    """Accounts and what proves them."""
+
+    def __init__(self, settings: Settings, mailer: Mailer, tasks: Supervisor, hasher: PasswordHasher | None = None):
+        self.settings = settings
+        self.mailer = mailer
+        self.tasks = tasks
+        self.hasher = hasher or PasswordHasher()
+        # What a password is checked against where there is none, so that it takes as long.
+        self._decoy = self.hasher.hash(secrets.token_urlsafe())
+        # Argon2 takes 64 MiB and a core for each check: more at once would only starve the pages.
+        self._hashing = asyncio.Semaphore(2)
+
+    # People
+
+    async def get(self, user_id: UUID) -> Account | None:
+        rows = await Row.raw("SELECT * FROM users WHERE id = {} AND deleted_at IS NULL", user_id)
+        return Account.from_row(rows[0]) if rows else None
+
+    async def find(self, email: str) -> Account | None:
+        rows = await Row.raw("SELECT * FROM users WHERE email = {} AND deleted_at IS NULL", clean_email(email))
+        return Account.from_row(rows[0]) if rows else None
+
+    async def list(self) -> list[Account]:
+        rows = await Row.raw("SELECT * FROM users WHERE deleted_at IS NULL ORDER BY email NULLS LAST, created_at")
+        return [Account.from_row(row) for row in rows]
+
+    async def anybody(self) -> bool:
+        """Whether there is an account at all (guests do not count)."""
+        rows = await Row.raw("SELECT EXISTS (SELECT 1 FROM users WHERE email IS NOT NULL) AS found")
+        return bool(rows[0]["found"])
+
+    async def add(self, email: str, *, admin: bool = False, password: str | None = None) -> Account:
+        """Make an account. Raises Conflict when there is one with this address."""
+        email = clean_email(email)
+        digest = await self._hash(check_password(password)) if password else None
+        rows = await Row.raw(
+            """INSERT INTO users (id, email, password_hash, admin, login_epoch, created_at, seen_at)
+               VALUES (gen_random_uuid(), {}, {}, {}, 0, now(), now()) ON CONFLICT (email) DO NOTHING RETURNING *""",
+            email,
+            digest,
+            admin,
+        )
+        if not rows:
+            raise Conflict(f"There is an account for {email} already.", field="email")
+        return Account.from_row(rows[0])
+
+    async def add_guest(self) -> Account:
+        if not self.settings.guests:
+            raise NotFound("This Hub takes no guests. Log in with your account.")
+        rows = await Row.raw(
+            """INSERT INTO users (id, email, admin, login_epoch, created_at, seen_at)
+               VALUES (gen_random_uuid(), NULL, false, 0, now(), now()) RETURNING *"""
+        )
+        return Account.from_row(rows[0])
+
+    async def seen(self, account: Account) -> None:
+        """The person was there; written at most every few minutes."""
+        await Row.raw(
+            "UPDATE users SET seen_at = now() WHERE id = {} AND seen_at < now() - {}::interval", account.id, SEEN_EVERY
+        )
+
+    async def leave(self, user_id: UUID) -> None:
+        """The user goes: their login, links and tokens are void at once; the manager stops and deletes the rest."""
+        await Row.raw(
+            """WITH gone AS (
+                 UPDATE users SET deleted_at = now(), email = NULL, password_hash = NULL, login_epoch = login_epoch + 1
+                 WHERE id = {} RETURNING id)
+               DELETE FROM api_tokens WHERE "user" IN (SELECT id FROM gone)""",
+            user_id,
+        )
+        await Row.raw('DELETE FROM login_links WHERE "user" = {}', user_id)
+
+    # Passwords
+
+    async def log_in(self, email: str, password: str) -> Account:
+        """The account that the address and password prove. Raises NotLoggedIn, in the same words and time for all."""
+        rows = await Row.raw(
+            "SELECT * FROM users WHERE email = {} AND deleted_at IS NULL", email.strip().lower()[:254]
+        )
+        digest = rows[0]["password_hash"] if rows else None
+        right = await self._verify(digest or self._decoy, password[: PASSWORD_LENGTH[1]])
+        if not rows or digest is None or not right:
+            raise NotLoggedIn(BAD_LOGIN)
+        if self.hasher.check_needs_rehash(digest):
+            await Row.raw(
+                "UPDATE users SET password_hash = {} WHERE id = {} AND password_hash = {}",
+                await self._hash(password),
+                rows[0]["id"],
+                digest,
+            )
+        return Account.from_row(rows[0])
+
+    async def set_password(self, account: Account, password: str, *, current: str | None) -> Account:
+        """Set the password and end all other logins. An account that has one must show it."""
+        check_password(password)
+        if account.has_password:
+            rows = await Row.raw("SELECT password_hash FROM users WHERE id = {}", account.id)
+            if not rows or not await self._verify(rows[0]["password_hash"], current or ""):
+                raise BadInput("That is not your present password.", field="current")
+        rows = await Row.raw(
+            "UPDATE users SET password_hash = {}, login_epoch = login_epoch + 1 WHERE id = {} RETURNING *",
+            await self._hash(password),
+            account.id,
+        )
+        return Account.from_row(rows[0])
+
+    async def end_logins(self, account: Account) -> Account:
+        """Log out everywhere."""
+        rows = await Row.raw("UPDATE users SET login_epoch = login_epoch + 1 WHERE id = {} RETURNING *", account.id)
+        return Account.from_row(rows[0])
+
+    # Links
+
+    def link(self, token: str) -> str:
+        return f"{self.settings.public_url}/login/link/{token}"
+
+    async def make_link(self, account: Account | None, lifetime: timedelta = LINK_LIFETIME) -> str:
+        """A one-time link that logs the account in; for None, the one that makes the first administrator."""
+        token = secrets.token_urlsafe(32)
+        await Row.raw("DELETE FROM login_links WHERE expires_at < now() - interval '1 day'")
+        await Row.raw(
+            """INSERT INTO login_links (id, "user", token_hash, created_at, expires_at)
+               VALUES (gen_random_uuid(), {}, {}, now(), now() + {}::interval)""",
+            account.id if account else None,
+            hashed(token),
+            lifetime,
+        )
+        return self.link(token)
+
+    async def send_link(self, email: str) -> None:
+        """Send a link to the address if it has an account. Whether it has shows neither in answer nor in time."""
+        self.tasks.spawn("mail a login link", self._send_link(clean_email(email)))
+
+    async def _send_link(self, email: str) -> None:
+        account = await self.find(email)
+        if account is None:
+            log.info("a login link was asked for an address without an account")
+            return
+        link = await self.make_link(account)
+        try:
+            await self.mailer.send(
+                email,
+                "Your link to VisiData Hub",
+                f"Open this link to log in:\n\n{link}\n\nIt works once, for 15 minutes. If you did not ask for it, "
+                "you need do nothing.",
+            )
+        except Unavailable as error:
+            log.error("a login link could not be mailed: %s", error.__cause__)
+
+    async def look_at_link(self, token: str) -> Account | None:
+        """Whose link it is (None: the first administrator's), leaving it unused. Raises BadInput when it is void."""
+        rows = await Row.raw(
+            """SELECT l."user" AS owner FROM login_links l
+               WHERE l.token_hash = {} AND l.used_at IS NULL AND l.expires_at > now()
+                 AND (l."user" IS NOT NULL OR NOT EXISTS (SELECT 1 FROM users WHERE email IS NOT NULL))""",
+            hashed(token),
+        )
+        if not rows:
+            raise BadInput(BAD_LINK)
+        if rows[0]["owner"] is None:
+            return None
+        account = await self.get(rows[0]["owner"])
+        if account is None:
+            raise BadInput(BAD_LINK)
+        return account
+
+    async def use_link(self, token: str) -> Account:
+        """Log in by a link, once. Raises BadInput when it is void, or the first administrator's."""
+        rows = await Row.raw(
+            """UPDATE login_links SET used_at = now()
+               WHERE token_hash = {} AND used_at IS NULL AND expires_at > now() AND "user" IS NOT NULL
+               RETURNING "user" AS owner""",
+            hashed(token),
+        )
+        account = await self.get(rows[0]["owner"]) if rows else None
+        if account is None:
+            raise BadInput(BAD_LINK)
+        return account
+
+    async def make_first_admin(self, token: str, email: str, password: str) -> Account:
+        """Use the first administrator's link. Of two at once, one makes the account and the other is told so."""
+        email, digest = clean_email(email), await self._hash(check_password(password))
+        async with Row._meta.db.transaction():
+            await Row.raw("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
+            if await self.anybody():
+                raise Conflict("The first administrator has been made already. Log in.")
+            used = await Row.raw(
+                """UPDATE login_links SET used_at = now() WHERE token_hash = {} AND used_at IS NULL
+                   AND expires_at > now() AND "user" IS NULL RETURNING id""",
+                hashed(token),
+            )
+            if not used:
+                raise BadInput(BAD_LINK)
+            rows = await Row.raw(
+                """INSERT INTO users (id, email, password_hash, admin, login_epoch, created_at, seen_at)
+                   VALUES (gen_random_uuid(), {}, {}, true, 0, now(), now()) RETURNING *""",
+                email,
+                digest,
+            )
+        return Account.from_row(rows[0])
+
+    # Tokens for the JSON API
+
+    async def make_token(self, account: Account, label: str = "") -> str:
+        """A new token; it is shown once and kept as a hash."""
+        token = f"hub_{secrets.token_urlsafe(32)}"
+        await Row.raw(
+            """INSERT INTO api_tokens (id, "user", token_hash, label, created_at)
+               VALUES (gen_random_uuid(), {}, {}, {}, now())""",
+            account.id,
+            hashed(token),
+            label.strip()[:100],
+        )
+        return token
+
+    async def by_token(self, token: str) -> Account | None:
+        rows = await Row.raw(
+            """SELECT u.*, t.used_at AS token_used_at, t.id AS token_id FROM api_tokens t JOIN users u ON u.id = t."user"
+               WHERE t.token_hash = {} AND u.deleted_at IS NULL""",
+            hashed(token),
+        )
+        if not rows:
+            return None
+        await Row.raw(
+            "UPDATE api_tokens SET used_at = now() WHERE id = {} AND (used_at IS NULL OR used_at < now() - {}::interval)",
+            rows[0]["token_id"],
+            SEEN_EVERY,
+        )
+        return Account.from_row(rows[0])
+
+    async def tokens(self, account: Account) -> list[dict[str, object]]:
+        """`id`, `label`, `created_at`, `used_at` of the account's tokens, the newest first."""
+        return await Row.raw(
+            'SELECT id, label, created_at, used_at FROM api_tokens WHERE "user" = {} ORDER BY created_at DESC',
+            account.id,
+        )
+
+    async def drop_token(self, account: Account, token_id: UUID) -> None:
+        await Row.raw('DELETE FROM api_tokens WHERE id = {} AND "user" = {}', token_id, account.id)
+
+    # Hashing runs in threads: it takes tens of milliseconds of a core.
+
+    async def _hash(self, password: str) -> str:
+        async with self._hashing:
+            return await asyncio.to_thread(self.hasher.hash, password)
+
+    async def _verify(self, digest: str, password: str) -> bool:
+        async with self._hashing:
+            try:
+                return await asyncio.to_thread(self.hasher.verify, digest, password)
+            except (VerificationError, InvalidHashError):
+                return False
+
+

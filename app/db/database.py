@@ -1,0 +1,137 @@
+"""One Postgres: opening it (a private one when no address is given), migrating it, and hearing its notifications.
+
+Must not know what the tables mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+from piccolo.apps.migrations.commands.forwards import run_forwards
+from piccolo.engine.postgres import PostgresEngine
+
+from app.db.embedded import PrivatePostgres
+from app.db.tables import TABLES
+from app.errors import SettingsError
+from app.settings import PROJECT, Settings
+
+log = logging.getLogger("hub.db")
+
+MIGRATION_LOCK = 0x48554221  # "HUB!": the advisory lock under which one replica at a time migrates.
+COMMAND_TIMEOUT = 15.0  # Seconds. A page that waits longer for Postgres is better told so.
+
+
+class HubEngine(PostgresEngine):
+    """Piccolo's engine, made without connecting: Piccolo's own asks for the server's version in its constructor."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(config={"dsn": dsn, "command_timeout": COMMAND_TIMEOUT})
+
+    async def check_version(self) -> None:
+        """Nothing: `Database.start` fails by itself where there is no server."""
+
+    async def prep_database(self) -> None:
+        """Nothing: no extension is needed."""
+
+
+class Database:
+    """The Hub's Postgres, from `start` to `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.private = None if settings.database_url else PrivatePostgres(settings.data_dir)
+        self.engine = HubEngine(settings.database_url)
+
+    async def start(self) -> None:
+        """Start the private Postgres where there is no other, open the pool and bind the tables to it.
+
+        Raises SettingsError where HUB_DATABASE_URL does not lead to a Postgres.
+        """
+        if self.private is not None:
+            self.engine.config["dsn"] = await asyncio.to_thread(self.private.start)
+        for table in TABLES:
+            table._meta.db = self.engine
+        try:
+            await self.engine.start_connection_pool(min_size=1, max_size=self.settings.database_pool)
+        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+            raise SettingsError(
+                f"HUB_DATABASE_URL: no Postgres answers there ({error}). Start it, or correct the address; "
+                "leave the setting empty for a private Postgres."
+            ) from error
+
+    async def migrate(self) -> None:
+        """Bring the tables up to date; safe when several replicas start at once."""
+        if str(PROJECT) not in sys.path:
+            sys.path.insert(0, str(PROJECT))  # For piccolo_conf, when the Hub was started from another folder.
+        import piccolo_conf
+
+        piccolo_conf.DB = self.engine
+        async with self._connection() as connection:
+            await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK, timeout=300)
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                result = await run_forwards(app_name="hub")
+            if not result.success:
+                raise SettingsError(f"The database could not be migrated: {result.message}\n{said.getvalue()}")
+            log.debug("migrated: %s", said.getvalue())
+
+    async def stop(self) -> None:
+        """Close the pool; stop the private Postgres unless another Hub process uses it."""
+        if self.engine.pool is not None:
+            pool, self.engine.pool = self.engine.pool, None
+            try:
+                await asyncio.wait_for(pool.close(), 1.0)
+            except TimeoutError:
+                pool.terminate()
+        if self.private is not None:
+            await asyncio.to_thread(self.private.stop)
+
+    async def listen(self, channel: str, heard: Callable[[str], None], connected: Callable[[], None]) -> None:
+        """Call `heard` with each notification's payload, until the connection is lost (then raises OSError).
+
+        `connected` is called once listening has begun: what happened before it was not heard.
+        """
+        lost = asyncio.Event()
+        async with self._connection() as connection:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(channel, lambda _connection, _pid, _channel, payload: heard(payload))
+            connected()
+            while not lost.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(lost.wait(), 30)
+                if not lost.is_set():
+                    # A dead peer says nothing: ask, so that a cut line is found within half a minute.
+                    await connection.execute("SELECT 1", timeout=10)
+        raise OSError("the connection that listens for changes was lost")
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        connection = await self.engine.get_new_connection()
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(connection.close(), 1.0)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an exception means that Postgres cannot be reached just now, rather than that a query is wrong."""
+    if isinstance(error, asyncpg.InterfaceError):
+        return "connection" in str(error).lower() or "pool" in str(error).lower()
+    return isinstance(
+        error,
+        OSError
+        | TimeoutError
+        | asyncpg.PostgresConnectionError
+        | asyncpg.CannotConnectNowError
+        | asyncpg.AdminShutdownError
+        | asyncpg.CrashShutdownError
+        | asyncpg.TooManyConnectionsError,
+    )

@@ -1,0 +1,393 @@
+"""The background task manager of one replica: owns runs from birth to death.
+
+Supervised tasks: follow the runtime; take due sessions by lease and act on them outside any transaction; let queued
+sessions in; watch deadlines; sweep orphans both ways; hear what other replicas changed. Notifications are hints and a
+poll is the guarantee, so that a replica which hears nothing is slower and nothing else. A replica that dies loses its
+leases and nothing else. Must not render or answer anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+
+from app.aio import Supervisor
+from app.db.database import Database
+from app.errors import RuntimeFailure
+from app.lifecycle import queries
+from app.runtimes.base import Changed, Observed, Phase, Reason, RunId, Runtime, RunSpec, Snapshot
+from app.sessions.changes import Changes
+from app.sessions.models import Session, stops_at
+from app.sessions.service import Sessions
+from app.sessions.state import LIVE, Do, State, Wanted, decide, ending
+from app.settings import Settings
+from app.terminal.terminal import Terminals
+
+log = logging.getLogger("hub.lifecycle")
+
+CHANNEL = "hub_sessions"  # The trigger in the migrations says `<user> <session>` here.
+POLL = 2.0  # Seconds. How late a lost notification is made good.
+AT_ONCE = 16  # Sessions that one replica works on at the same time.
+FLUSH_INPUT = timedelta(seconds=5)  # How long input may wait in memory before it is written.
+ORPHAN_GRACE = 30.0  # Seconds that a run without a row, or a row without a run, is left alone.
+SWEEP = 15.0  # Seconds between two sweeps.
+HOUSEKEEPING = 60.0  # Seconds between two looks for guests who have gone.
+
+
+class Manager:
+    """Owns the runs. One for each replica; any number on one Postgres."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        runtime: Runtime,
+        sessions: Sessions,
+        changes: Changes,
+        terminals: Terminals,
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.runtime = runtime
+        self.sessions = sessions
+        self.changes = changes
+        self.terminals = terminals
+        self.replica = f"{socket.gethostname()[:40]}-{secrets.token_hex(6)}"
+        self.seen: dict[RunId, Observed] = {}
+        self.synced_at: float | None = None  # time.monotonic() of the last event of the runtime.
+        self._tasks = Supervisor()
+        self._wake = asyncio.Event()
+        self._working: set[str] = set()
+        self._room = False  # Whether a run has ended since the queue was last looked at.
+        self._input: set[str] = set()
+        self._orphans: dict[RunId, float] = {}
+        self._heard: dict[str, str] = {}
+        self._heard_event = asyncio.Event()
+
+    def start(self) -> None:
+        self._tasks.keep("follow the runtime", self._follow)
+        self._tasks.keep("work on due sessions", self._work, most=5)
+        self._tasks.keep("hear changes", self._hear, most=5)
+        self._tasks.keep("tell about changes", self._tell, most=5)
+        self._tasks.keep("write down input", self._write_input, most=5)
+        self._tasks.keep("watch deadlines", self._watch_deadlines, most=5)
+        self._tasks.keep("sweep", self._sweep)
+        self._tasks.keep("keep house", self._keep_house)
+
+    async def close(self) -> None:
+        """Stop taking work, write down what is in memory, give the leases back. Runs go on."""
+        await self._tasks.close()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1.0):
+                await self._flush_input()
+                await queries.release_all(self.replica)
+
+    def note_input(self, session_id: str) -> None:
+        """Somebody typed. Cheap: called for each key."""
+        self._input.add(session_id)
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    # Following the runtime
+
+    async def _follow(self) -> None:
+        async for event in self.runtime.observe():
+            self.synced_at = time.monotonic()
+            if isinstance(event, Snapshot):
+                self.seen = {one.run: one for one in event.runs}
+                await self._compare()
+            else:
+                await self._take_in(event)
+
+    async def _take_in(self, event: Changed) -> None:
+        run = event.run.run
+        if event.gone:
+            self.seen.pop(run, None)
+        else:
+            self.seen[run] = event.run
+        if await queries.poke(run):
+            self.wake()
+
+    async def _compare(self) -> None:
+        """After a snapshot: look at every session whose run it lacks or shows as something else."""
+        for run, state in await queries.live_runs(timedelta(0)):
+            seen = self.seen.get(run)
+            if seen is None or seen.phase is not Phase.RUNNING or state != State.RUNNING:
+                await queries.poke(run)
+        self.wake()
+
+    # Working on sessions
+
+    async def _work(self) -> None:
+        delay = 0.0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), delay)
+            self._wake.clear()
+            delay = POLL * random.uniform(0.5, 1.0)  # noqa: S311  (replicas should not poll in step)
+            free = AT_ONCE - len(self._working)
+            if free <= 0:
+                continue  # A slot that comes free wakes us.
+            due = await queries.take_due(self.replica, free)
+            ready: list[Session] = []
+            waits_for_room = False
+            for session in due:
+                if decide(session.wanted, session.state, None) is Do.ADMIT:
+                    waits_for_room = True
+                    await queries.release(session, self.replica, again_in=None)
+                else:
+                    ready.append(session)
+            for session in ready:
+                self._working.add(session.id)
+                self._tasks.spawn(f"work on session {session.id}", self._act(session))
+            # Room comes free when a run ended; when nothing was due, the queue is looked at in any case.
+            if waits_for_room or self._room or not due:
+                self._room = False
+                started, _ = await queries.admit(self.settings.max_runs)
+                if started:
+                    self.wake()
+            if len(due) == free:
+                self.wake()
+
+    async def _act(self, session: Session) -> None:
+        """One step for a leased session. Whatever goes wrong, the lease is given back with a time to try again."""
+        again: timedelta | None = timedelta(seconds=min(30, 0.5 * 2 ** min(session.attempts, 6)))
+        failed = True
+        try:
+            again = await self._step(session)
+            failed = False
+        except RuntimeFailure as error:
+            if session.state is State.STARTING and not error.retry:
+                await queries.mark_ended(
+                    session, self.replica, state=State.FAILED, reason=Reason(error.reason), detail=error.message
+                )
+                again, failed = None, False
+            else:
+                log.warning("session %s: %s; trying again", session.id, error.message)
+        finally:
+            self._working.discard(session.id)
+            with contextlib.suppress(Exception):  # A lost lease is taken up after it ran out.
+                await queries.release(session, self.replica, again_in=again, failed=failed)
+            self.wake()
+
+    async def _step(self, session: Session) -> timedelta | None:
+        """Do what `decide` says. Gives how long until the session has to be looked at again, if at all."""
+        run = session.run
+        seen = self.seen.get(run)
+        if seen is None and session.state in LIVE:
+            # What is not known is unknown, not gone: ask before anything is concluded.
+            seen = await self.runtime.look(run)
+            if seen is not None:
+                self.seen[run] = seen
+        do = decide(session.wanted, session.state, seen.phase if seen else None)
+        log.debug("session %s: wanted %s, %s, seen %s: %s", run, session.wanted, session.state, seen, do)
+        match do:
+            case Do.NOTHING:
+                return await self._wait_for_start(session, seen)
+            case Do.ADMIT:
+                return None
+            case Do.LAUNCH:
+                return await self._launch(session)
+            case Do.MARK_RUNNING:
+                await self._running(session, seen)
+                return None
+            case Do.MARK_ENDED:
+                state, reason, detail = ending(session.state, seen)
+                await self._ended(session, state=state, reason=reason, detail=detail)
+                return None
+            case Do.STOP:
+                await queries.mark_stopping(session, self.replica)
+                grace = self.settings.stop_grace.total_seconds()
+                await self.runtime.stop(run, seen.uid if seen else session.run_uid, grace)
+                # The end itself is seen by `observe`; this is for when it does not come.
+                return timedelta(seconds=0.5 if session.state is not State.STOPPING else grace + 2)
+            case Do.MARK_STOPPED:
+                reason = session.wanted_reason if session.wanted is Wanted.STOPPED else session.reason
+                await self._ended(session, state=State.STOPPED, reason=reason, detail="")
+                return timedelta(0) if session.wanted is Wanted.RUNNING else None
+            case Do.DELETE:
+                await queries.delete(session, self.replica)
+                self._room = True
+                await self._forget(session)
+                return None
+
+    async def _launch(self, session: Session) -> timedelta | None:
+        if self._overdue(session):
+            return await self._give_up(session)
+        assert session.credential is not None  # noqa: S101  (set in the statement that made it `starting`)
+        spec = RunSpec(session.run, str(session.user_id), session.credential, session.source)
+        seen = await self.runtime.launch(spec)
+        self.seen[session.run] = seen
+        if seen.phase is Phase.RUNNING:
+            await self._running(session, seen)
+            return None
+        if seen.phase is Phase.ENDED:
+            state, reason, detail = ending(session.state, seen)
+            await self._ended(session, state=state, reason=reason, detail=detail)
+            return None
+        return await self._wait_for_start(session, seen)
+
+    async def _wait_for_start(self, session: Session, seen: Observed | None) -> timedelta | None:
+        if session.state is not State.STARTING:
+            return None
+        if self._overdue(session):
+            return await self._give_up(session)
+        if seen is not None:
+            await queries.note_progress(session, self.replica, uid=seen.uid, detail=seen.detail)
+        return timedelta(seconds=1)
+
+    def _overdue(self, session: Session) -> bool:
+        return (
+            session.launched_at is not None and datetime.now(UTC) - session.launched_at > self.settings.start_timeout
+        )
+
+    async def _give_up(self, session: Session) -> None:
+        seen = self.seen.get(session.run)
+        await self.runtime.stop(session.run, seen.uid if seen else None, self.settings.stop_grace.total_seconds())
+        detail = f"It was last seen at: {seen.detail}." if seen and seen.detail else ""
+        await self._ended(session, state=State.FAILED, reason=Reason.START_TIMEOUT, detail=detail)
+
+    async def _running(self, session: Session, seen: Observed | None) -> None:
+        if seen is not None and seen.address is not None:
+            await queries.mark_running(session, self.replica, uid=seen.uid, address=seen.address)
+
+    async def _ended(self, session: Session, *, state: State, reason: Reason | None, detail: str) -> None:
+        if await queries.mark_ended(session, self.replica, state=state, reason=reason, detail=detail):
+            self._room = True
+            await self._forget(session)
+
+    async def _forget(self, session: Session) -> None:
+        seen = self.seen.get(session.run)
+        if seen is not None and seen.phase is Phase.ENDED:
+            self.seen.pop(session.run, None)
+            await self.runtime.forget(session.run)
+
+    # Hearing and telling
+
+    async def _hear(self) -> None:
+        def heard(payload: str) -> None:
+            user_id, _, session_id = payload.partition(" ")
+            self._heard[session_id] = user_id
+            self._heard_event.set()
+            self.wake()
+
+        def connected() -> None:
+            self.changes.publish_all()
+            self.terminals_look_again()
+            self.wake()
+
+        await self.database.listen(CHANNEL, heard, connected)
+
+    def terminals_look_again(self) -> None:
+        """Changes may have been missed: every terminal's session is read again."""
+        for session_id in self.terminals.session_ids():
+            self._heard.setdefault(session_id, "")
+        self._heard_event.set()
+
+    async def _tell(self) -> None:
+        while True:
+            await self._heard_event.wait()
+            self._heard_event.clear()
+            heard, self._heard = self._heard, {}
+            for session_id, user_id in heard.items():
+                self.changes.publish(user_id, session_id)
+            attached = set(self.terminals.session_ids())
+            await self._tell_terminals([one for one in heard if one in attached])
+
+    async def _tell_terminals(self, session_ids: list[str]) -> None:
+        if not session_ids:
+            return
+        found = {session.id: session for session in await queries.sessions_by_id(session_ids)}
+        for session_id in session_ids:
+            session = found.get(session_id)
+            if session is None:
+                await self.terminals.end(session_id, None, State.STOPPED.value, None, "The session was deleted.")
+            elif session.state is State.RUNNING or session.state is State.STOPPING:
+                self.terminals.push_state(session_id, session.shown.value, session.reason and session.reason.value)
+            else:
+                generation = session.generation - 1 if session.state is State.STARTING else session.generation
+                await self.terminals.end(
+                    session_id,
+                    generation,
+                    session.state.value,
+                    session.reason.value if session.reason else None,
+                    session.reason_text,
+                )
+
+    # Deadlines
+
+    async def _write_input(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_INPUT.total_seconds())
+            await self._flush_input()
+
+    async def _flush_input(self) -> None:
+        if not self._input:
+            return
+        ids, self._input = self._input, set()
+        try:
+            await self.sessions.note_input(ids)
+        except BaseException:
+            self._input |= ids  # Not written, so not forgotten.
+            raise
+
+    async def _watch_deadlines(self) -> None:
+        limits = self.settings.idle_timeout, self.settings.max_age
+        while True:
+            await queries.stop_overdue(*limits, 2 * FLUSH_INPUT)
+            attached = list(self.terminals.session_ids())
+            soon = datetime.now(UTC) + self.settings.warn_before
+            for session in await queries.sessions_by_id(attached) if attached else []:
+                deadline = stops_at(session, idle=limits[0], max_age=limits[1])
+                if deadline is not None and session.id not in self._input:
+                    at, why = deadline
+                    self.terminals.push_deadline(session.id, at if at < soon else None, why.value)
+            await asyncio.sleep(min(5.0, max(0.5, self.settings.idle_timeout.total_seconds() / 10)))
+
+    # Sweeping, both ways
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            if self.synced_at is None:
+                continue  # Before the first full list nothing is known, so nothing is swept.
+            await self.sweep()
+
+    async def sweep(self, grace: float = ORPHAN_GRACE) -> None:
+        """End runs that no session has (for `grace` seconds), and look at sessions whose run is nowhere to be seen."""
+        known = await queries.known_runs()
+        now = time.monotonic()
+        orphans = {run: seen for run, seen in self.seen.items() if run not in known}
+        self._orphans = {run: self._orphans.get(run, now) for run in orphans}
+        for run, seen in orphans.items():
+            if now - self._orphans[run] < grace:
+                continue
+            if seen.phase is Phase.ENDED:
+                await self.runtime.forget(run)
+                self.seen.pop(run, None)
+            else:
+                log.warning("run %s belongs to no session; stopping it", run)
+                await self.runtime.stop(run, seen.uid, self.settings.stop_grace.total_seconds())
+        for run, _ in await queries.live_runs(timedelta(seconds=grace)):
+            if run not in self.seen and await queries.poke(run):
+                self.wake()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await self.keep_house()
+            await asyncio.sleep(HOUSEKEEPING)
+
+    async def keep_house(self) -> None:
+        """Guests who have gone go with all that was theirs."""
+        await queries.expire_guests(self.settings.guest_lifetime)
+        for user_id in await queries.users_to_bury():
+            await self.runtime.delete_home(str(user_id))
+            await queries.bury(user_id)

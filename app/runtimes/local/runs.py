@@ -1,0 +1,116 @@
+"""What one local run leaves on disk, and how to read it. A run is a folder `runs/<session>-<generation>`:
+
+spec.json   written by the Hub: uid, user
+lock        held by the agent, exclusively, for its whole life: a run is alive if and only if its lock is held
+agent.json  written by the agent once it listens: pid, address
+exit.json   written by the agent when the program has ended: code, signal, reason, detail, at
+stop        made by the Hub when it asks the run to end; its age tells when to stop asking nicely
+
+Since all of it is on disk and the lock is the kernel's, a run outlives the Hub and is found again by any later one.
+Must start and signal nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.runtimes.base import Observed, Phase, Reason, RunId
+
+SPAWN_TIME = 10.0  # Seconds within which a launched agent has taken its lock, on the slowest machine that we know.
+_NAME = re.compile(r"([a-z0-9]+)-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run's folder."""
+
+    path: Path
+
+    @property
+    def run(self) -> RunId:
+        session_id, _, generation = self.path.name.rpartition("-")
+        return RunId(session_id, int(generation))
+
+    def spec(self) -> dict[str, Any] | None:
+        return _read(self.path / "spec.json")
+
+    def agent(self) -> dict[str, Any] | None:
+        return _read(self.path / "agent.json")
+
+    def exit(self) -> dict[str, Any] | None:
+        return _read(self.path / "exit.json")
+
+    def alive(self) -> bool:
+        """Whether the agent lives: whether its lock is held."""
+        try:
+            handle = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def observe(self) -> Observed | None:
+        """What is to be seen of the run; None where there is no such run (any more)."""
+        spec = self.spec()
+        if spec is None:
+            return None
+        run, uid = self.run, spec["uid"]
+        alive = self.alive()
+        ended = self.exit()
+        if ended is not None and not alive:
+            reason = _REASONS.get(ended.get("reason", ""), Reason.CRASHED)
+            return Observed(run, Phase.ENDED, uid, reason=reason, detail=str(ended.get("detail") or ""))
+        if alive:
+            agent = self.agent()
+            if agent is not None and ended is None:
+                return Observed(run, Phase.RUNNING, uid, address=agent["address"])
+            return Observed(run, Phase.PENDING, uid, detail="Starting VisiData")
+        if time.time() - spec["at"] < SPAWN_TIME and self.agent() is None:
+            return Observed(run, Phase.PENDING, uid, detail="Starting VisiData")
+        return Observed(run, Phase.ENDED, uid, reason=Reason.LOST)
+
+
+_REASONS = {
+    "quit": Reason.QUIT,
+    "crashed": Reason.CRASHED,
+    "out_of_memory": Reason.OUT_OF_MEMORY,
+    "stopped": Reason.STOPPED_BY_USER,
+}
+
+
+def folders(root: Path) -> list[RunFolder]:
+    """All run folders below `root`; whatever else lies there is passed over."""
+    try:
+        entries = sorted(root.iterdir())
+    except FileNotFoundError:
+        return []
+    return [RunFolder(entry) for entry in entries if _NAME.fullmatch(entry.name)]
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write whole or not at all, readable by the Hub's user alone."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(value, file)
+    partial.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,203 @@
+"""The local runtime: each run a process group on this machine, detached from the Hub so that it outlives it.
+
+The Hub starts an agent for each run (`app.agent`), which holds the terminal and speaks GoTTY's protocol, or has a real
+GoTTY speak it. All that is known of a run is in its folder (`runs.py`). Must not write to the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from app.agent import program
+from app.errors import RuntimeFailure
+from app.runtimes.base import Changed, Event, Observed, Phase, Reason, RunId, RunSpec, Snapshot
+from app.runtimes.local import sandbox
+from app.runtimes.local.runs import RunFolder, folders, write_json
+from app.settings import Settings
+
+log = logging.getLogger("hub.runtime")
+
+POLL = 0.25  # Seconds between two looks at the run folders. A look costs two system calls for each run.
+READY_WAIT = 3.0  # Seconds that a launch waits for the agent to listen before it leaves the rest to `observe`.
+
+
+class LocalRuntime:
+    """Runs as processes. `bwrap` is bubblewrap's path, or None for runs that are not kept apart."""
+
+    def __init__(self, settings: Settings, *, samples: Path, bwrap: str | None) -> None:
+        self.root = settings.data_dir / "runs"
+        self.homes = settings.data_dir / "homes"
+        self.samples = samples
+        self.bwrap = bwrap
+        self.python = settings.session_python
+        self.gotty = settings.gotty_path
+        self.grace = settings.stop_grace.total_seconds()
+        self._poke = asyncio.Event()
+
+    async def launch(self, spec: RunSpec) -> Observed:
+        folder = RunFolder(self.root / str(spec.run))
+        await asyncio.to_thread(self._prepare, folder, spec)
+        seen = folder.observe()
+        if seen is None or seen.phase is Phase.ENDED or folder.alive():
+            # It is running or over already. (A launch never starts a second program for one run.)
+            return seen or Observed(spec.run, Phase.ENDED, "", reason=Reason.LOST)
+        await self._spawn(folder, spec)
+        deadline = time.monotonic() + READY_WAIT
+        while (seen := folder.observe()) is not None and seen.phase is Phase.PENDING and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self._poke.set()
+        return seen or Observed(spec.run, Phase.ENDED, "", reason=Reason.LOST)
+
+    async def look(self, run: RunId) -> Observed | None:
+        return RunFolder(self.root / str(run)).observe()
+
+    async def stop(self, run: RunId, uid: str | None, grace: float) -> None:
+        folder = RunFolder(self.root / str(run))
+        spec = folder.spec()
+        if spec is None or (uid is not None and spec["uid"] != uid):
+            return
+        mark = folder.path / "stop"
+        asked = mark.stat().st_mtime if mark.exists() else None
+        agent = folder.agent()
+        if not folder.alive():
+            if folder.exit() is None:
+                # Nothing lives and nothing was said: leave a word, so that a late look finds it ended.
+                write_json(folder.path / "exit.json", {"code": None, "signal": None, "reason": "stopped", "detail": ""})
+            self._poke.set()
+            return
+        if agent is None:
+            return  # It has not said its process id yet; the manager asks again.
+        if asked is None:
+            mark.touch(mode=0o600)
+            self._signal(agent["pid"], signal.SIGTERM)
+        elif time.time() - asked > grace + 2:
+            log.warning("run %s did not end within %s s; killing it", run, grace)
+            self._signal(agent["pid"], signal.SIGKILL)
+        self._poke.set()
+
+    async def forget(self, run: RunId) -> None:
+        folder = RunFolder(self.root / str(run))
+        if not folder.alive():
+            await asyncio.to_thread(shutil.rmtree, folder.path, ignore_errors=True)
+
+    async def observe(self) -> AsyncIterator[Event]:
+        known = await asyncio.to_thread(self._look_at_all)
+        yield Snapshot(tuple(known.values()))
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poke.wait(), POLL)
+            self._poke.clear()
+            now = await asyncio.to_thread(self._look_at_all)
+            for run, seen in now.items():
+                if known.get(run) != seen:
+                    yield Changed(seen)
+            for run, seen in known.items():
+                if run not in now:
+                    yield Changed(seen, gone=True)
+            known = now
+
+    async def delete_home(self, user_id: str) -> None:
+        home = self.homes / str(uuid.UUID(user_id))
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Nothing to let go of: runs live by themselves."""
+
+    def _look_at_all(self) -> dict[RunId, Observed]:
+        seen = (folder.observe() for folder in folders(self.root))
+        return {one.run: one for one in seen if one is not None}
+
+    def _prepare(self, folder: RunFolder, spec: RunSpec) -> None:
+        """Make the run's folder and the person's home. Raises RuntimeFailure where the disk refuses."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.homes / spec.user_id).mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.path.mkdir(mode=0o700, exist_ok=True)
+            if folder.spec() is None:
+                write_json(
+                    folder.path / "spec.json", {"uid": uuid.uuid4().hex, "user": spec.user_id, "at": time.time()}
+                )
+        except OSError as error:
+            raise RuntimeFailure(
+                f"The Hub cannot write to its data folder: {error.strerror}. An administrator has to look.",
+                reason=Reason.NO_ROOM,
+                retry=True,
+            ) from error
+
+    async def _spawn(self, folder: RunFolder, spec: RunSpec) -> None:
+        argv, environment = self.command(folder, spec)
+        with (folder.path / "log").open("ab") as output:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *argv,
+                    env=environment,
+                    cwd=folder.path,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise RuntimeFailure(
+                    f"VisiData could not be started: {error.strerror}. An administrator has to look.",
+                    reason=Reason.CRASHED,
+                ) from error
+        code = await process.wait()  # The agent detaches itself; what we started ends at once.
+        if code not in (0, program.ALREADY_RUNNING):
+            said = (folder.path / "log").read_text(errors="replace").strip().splitlines()
+            log.error("the agent of run %s ended with %s: %s", spec.run, code, said[-5:])
+            raise RuntimeFailure(
+                "VisiData could not be started. An administrator finds the reason in the Hub's log.",
+                reason=Reason.CRASHED,
+            )
+
+    def command(self, folder: RunFolder, spec: RunSpec) -> tuple[list[str], dict[str, str]]:
+        """The agent's argv and whole environment for a run: nothing of the Hub's own environment is handed on."""
+        home = self.homes / spec.user_id
+        inside_home, samples = (sandbox.HOME, sandbox.SAMPLES) if self.bwrap else (str(home), str(self.samples))
+        source = {
+            "empty": None,
+            "sample": f"{samples}/{spec.source.value}",
+            "file": f"{inside_home}/{spec.source.value}",
+        }[spec.source.kind]
+        person = program.environment(inside_home)
+        wrapped: list[str] = []
+        if self.bwrap:
+            passwd = folder.path / "passwd"
+            passwd.write_text(sandbox.passwd_line())
+            wrapped = sandbox.bwrap_argv(
+                self.bwrap, home=home, samples=self.samples, readable=self._readable(), passwd=passwd
+            )
+            # bubblewrap empties the environment, so that nothing can slip through; it is set anew here.
+            for name, value in person.items():
+                wrapped += ["--setenv", name, value]
+        program.prepare_home(home)
+        argv = [sys.executable, "-m", "app.agent", "run", "--dir", str(folder.path), "--listen", "127.0.0.1:0"]
+        argv += ["--grace", str(self.grace), "--cwd", str(home), "--detach"]
+        if self.gotty:
+            argv += ["--gotty", self.gotty]
+        argv += ["--", *wrapped, *program.command(str(self.python), source)]
+        return argv, {**person, "HUB_RUN_CREDENTIAL": spec.credential}
+
+    def _readable(self) -> list[Path]:
+        """What of this installation a sandboxed VisiData has to read: its Python and the hosted configuration."""
+        environment = self.python.parent.parent  # `.venv-session`
+        base = Path(os.path.realpath(self.python)).parent.parent  # The Python it was made from.
+        paths = [environment, program.FOLDER]
+        return paths if str(base).startswith("/usr") else [*paths, base]
+
+    @staticmethod
+    def _signal(pid: int, number: signal.Signals) -> None:
+        # Read under a held lock, so the process id is that agent's and nobody else's.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

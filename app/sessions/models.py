@@ -1,0 +1,103 @@
+"""What a session is to the rest of the Hub: a frozen view of its row, and when it will stop. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.runtimes.base import Reason, RunId, Source
+from app.sessions.state import REASON_TEXTS, STATE_TEXTS, State, Wanted
+
+NAME_LENGTH = 100  # Characters.
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A row of `sessions`. Times are aware, in UTC."""
+
+    id: str
+    user_id: UUID
+    name: str
+    source: Source
+    created_at: datetime
+    wanted: Wanted
+    wanted_reason: Reason | None
+    state: State
+    reason: Reason | None
+    detail: str
+    generation: int
+    run_uid: str | None
+    address: str | None
+    credential: str | None
+    queued_at: datetime | None
+    launched_at: datetime | None
+    started_at: datetime | None
+    last_input_at: datetime | None
+    ended_at: datetime | None
+    attempts: int
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Session:
+        return cls(
+            id=row["id"],
+            user_id=row["user"],
+            name=row["name"],
+            source=Source(row["source_kind"], row["source_value"]),
+            created_at=row["created_at"],
+            wanted=Wanted(row["wanted"]),
+            wanted_reason=Reason(row["wanted_reason"]) if row["wanted_reason"] else None,
+            state=State(row["state"]),
+            reason=Reason(row["reason"]) if row["reason"] else None,
+            detail=row["detail"],
+            generation=row["generation"],
+            run_uid=row["run_uid"],
+            address=row["address"],
+            credential=row["credential"],
+            queued_at=row["queued_at"],
+            launched_at=row["launched_at"],
+            started_at=row["started_at"],
+            last_input_at=row["last_input_at"],
+            ended_at=row["ended_at"],
+            attempts=row["attempts"],
+        )
+
+    @property
+    def run(self) -> RunId:
+        return RunId(self.id, self.generation)
+
+    @property
+    def shown(self) -> State:
+        """The state as people should see it: what they asked for shows at once, before a manager has acted on it."""
+        if self.wanted is Wanted.RUNNING and self.state in (State.STOPPED, State.FAILED):
+            return State.STARTING
+        if self.wanted is not Wanted.RUNNING and self.state in (State.STARTING, State.RUNNING):
+            return State.STOPPING
+        return self.state
+
+    @property
+    def state_text(self) -> str:
+        return STATE_TEXTS[self.shown]
+
+    @property
+    def reason_text(self) -> str:
+        """Why it is not running, in words; empty while it runs or before its first run."""
+        if self.shown not in (State.STOPPED, State.FAILED, State.STOPPING) or self.reason is None:
+            return ""
+        return REASON_TEXTS[self.reason]
+
+    @property
+    def opens(self) -> str:
+        """What it has open, in a few words."""
+        return self.source.value or "Your files"
+
+
+def stops_at(session: Session, *, idle: timedelta, max_age: timedelta) -> tuple[datetime, Reason] | None:
+    """When a running session will be stopped and why, unless there is input before; None unless it runs."""
+    if session.state is not State.RUNNING or session.wanted is not Wanted.RUNNING or session.started_at is None:
+        return None
+    quiet = (session.last_input_at or session.started_at) + idle
+    old = session.started_at + max_age
+    return (quiet, Reason.IDLE) if quiet <= old else (old, Reason.TOO_OLD)

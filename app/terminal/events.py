@@ -1,0 +1,127 @@
+"""What viewers and the Hub say to each other, whichever protocol carries it. `wire` and `webtty` turn these into frames.
+
+Pure: shapes only. Must not know how anything is encoded, or where it goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+Mode = Literal["drive", "watch"]
+Message = bytes | str  # A WebSocket message: binary or text.
+
+MAX_MESSAGE = 64 * 1024  # Bytes of one message from a viewer; a keystroke has a few, a long paste is sent in pieces.
+MAX_SIDE = 1000  # Columns or rows; larger terminals do not exist, and a program would be made to draw them.
+MAX_TITLE = 200  # Characters of a title: it comes from the program, and nobody reads more.
+
+
+class ProtocolError(Exception):
+    """The other side sent what its protocol does not allow. The message is fit for a log and a close reason."""
+
+
+class Size(NamedTuple):
+    """The size of a screen, in character cells, each side from 1 to MAX_SIDE."""
+
+    cols: int
+    rows: int
+
+    @classmethod
+    def checked(cls, cols: object, rows: object) -> Size:
+        """A size from the outside. Raises ProtocolError for anything but whole numbers in range."""
+        for side in (cols, rows):
+            if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= MAX_SIDE:
+                raise ProtocolError(f"a size has two whole numbers from 1 to {MAX_SIDE}")
+        return cls(cols, rows)  # type: ignore[arg-type]  # Checked just above.
+
+
+# From a viewer.
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keyboard bytes, in the order they were typed. A character may be cut in two between one and the next."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """The viewer's window has room for this much."""
+
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Total output bytes that the viewer has put on its screen since it attached."""
+
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """The viewer asks whether anybody is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A message that needs nothing done."""
+
+
+FromViewer = Keys | Resize | Ack | Ping | Nothing
+
+
+# To a viewer, beside output. Of each kind only the newest matters, so a viewer never has more than one waiting.
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The terminal is live, with this size. Sent again whenever another window changes the size."""
+
+    mode: Mode
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """The title that the program set."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The session's state changed. `reconnecting` is the Hub's own: the run does not answer, keys go nowhere."""
+
+    state: str
+    reason: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The run will be stopped at `at` (ISO 8601, with an offset) because of `why`; None: it will not be."""
+
+    at: str | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to a Ping."""
+
+
+ToViewer = Hello | Title | State | Deadline | Pong
+
+
+class ViewerCodec(Protocol):
+    """How one viewer's protocol looks. `decode` raises ProtocolError; what a protocol lacks words for is `[]`."""
+
+    def decode(self, message: Message) -> FromViewer: ...
+
+    def greeting(self) -> list[Message]: ...
+
+    def output(self, data: bytes) -> Message: ...
+
+    def notice(self, notice: ToViewer) -> list[Message]: ...

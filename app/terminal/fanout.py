@@ -1,0 +1,248 @@
+"""One run's output, handed to any number of viewers: the heart of the relay, without a socket, a task or a clock.
+
+There is one log of output, and each viewer has a cursor in it, so no viewer ever waits for another. A viewer that falls
+far behind is *lost*: it skips to the end of the log, gets the terminal's modes, and a repaint is asked for. Only when
+every driver is above the high mark does reading pause, and then TCP holds the program back. So a lone driver gets
+every byte in order, and memory is bounded: the log holds `limits.skip` bytes and one frame at most.
+
+Times are seconds of any steady clock. Positions are counts of bytes since the log began.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.agent.modes import ModeTracker
+from app.terminal.events import MAX_TITLE, Deadline, Hello, Mode, ProtocolError, Size, State, Title, ToViewer
+
+UNKNOWN_SIZE = Size(80, 24)  # What a viewer is told while no driver has said how large its window is.
+
+# Ends whatever escape sequence or string a viewer's screen may be in the middle of (ECMA-48: CANCEL).
+CANCEL = b"\x18"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes in bytes, times in seconds. The numbers are those of good terminals in browsers, where there are any.
+
+    `high` also is how much a viewer may have that it has not acknowledged. At 1 MB/s it takes 0.4 s to drain, which is
+    how long Ctrl-C then takes to show; xterm.js asks for 500 KB at most. `skip` must be above `high` and the largest
+    frame from upstream together, or a lone driver might lose output.
+    """
+
+    high: int = 384 * 1024
+    low: int = 192 * 1024
+    skip: int = 512 * 1024
+    chunk: int = 64 * 1024  # The largest output message.
+    coalesce: float = 0.004  # A quarter of a frame at 60 Hz: nobody sees it, and a repaint becomes few messages.
+    repaint: float = 1.0  # Least time between two repaints for one viewer that cannot keep up.
+
+
+class Viewer:
+    """One attached viewer, as the fanout sees it. Made by `Fanout.attach`."""
+
+    def __init__(self, mode: Mode, cursor: int, *, lost: bool) -> None:
+        self.mode: Mode = mode
+        self.size: Size | None = None
+        self.cursor = cursor
+        self.lost = lost
+        self.sent = 0
+        self.acked: int | None = None  # None until the first ack: then TCP alone holds this viewer's output back.
+        self.urgent = True
+        self.last_sent = 0.0
+        self.next_repaint = 0.0
+        self._notices: dict[type[ToViewer], ToViewer] = {}
+
+    @property
+    def drives(self) -> bool:
+        return self.mode == "drive"
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes sent and not acknowledged; 0 for a viewer that does not acknowledge."""
+        return 0 if self.acked is None else self.sent - self.acked
+
+    @property
+    def has_notices(self) -> bool:
+        return bool(self._notices)
+
+    def tell(self, notice: ToViewer) -> None:
+        """Put a notice before the viewer's next output; a newer one of the same kind takes the place of an older."""
+        self._notices[type(notice)] = notice
+
+    def take_notices(self) -> list[ToViewer]:
+        notices = list(self._notices.values())
+        self._notices.clear()
+        return notices
+
+
+class Fanout:
+    """The log, the viewers, the size and the modes of one terminal.
+
+    After each call `size` is what the program should have, `paused` says whether reading upstream should rest, and
+    `repaint_wanted` whether the program should be made to draw everything anew (whoever does so sets it back).
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.viewers: list[Viewer] = []
+        self.size: Size | None = None
+        self.paused = False
+        self.repaint_wanted = False
+        self._log = bytearray()
+        self._start = 0  # The position of the log's first byte.
+        self._modes = ModeTracker()
+        self._title = ""
+        self._deadline: Deadline | None = None
+        self._up = False
+
+    @property
+    def end(self) -> int:
+        """The position after the last byte of output."""
+        return self._start + len(self._log)
+
+    @property
+    def held(self) -> int:
+        """Bytes of output in memory."""
+        return len(self._log)
+
+    # Viewers.
+
+    def attach(self, mode: Mode, size: Size | None = None) -> Viewer:
+        """A new viewer, at the end of the log. With output behind it, it starts lost: it needs modes and a repaint."""
+        viewer = Viewer(mode, self.end, lost=self.end > 0)
+        self.viewers.append(viewer)
+        if size is not None:
+            self.resize(viewer, size)
+        if self._up:
+            viewer.tell(self._hello(viewer))
+        if self._title:
+            viewer.tell(Title(self._title))
+        if self._deadline is not None:
+            viewer.tell(self._deadline)
+        self._settle()
+        return viewer
+
+    def detach(self, viewer: Viewer) -> None:
+        """Forget a viewer. If its window decided the size, the driver that spoke before it decides now."""
+        self.viewers.remove(viewer)
+        sized = [other.size for other in self.viewers if other.size is not None]
+        if sized and sized[-1] != self.size:
+            self.size = sized[-1]
+            self._tell_hello()
+        self._settle()
+
+    def resize(self, viewer: Viewer, size: Size) -> None:
+        """A viewer says how much room it has. The last driver that does so decides, and the others are told."""
+        if not viewer.drives:
+            return
+        viewer.size = size
+        # The list's order is who spoke last, so that `detach` can go back to the one before.
+        self.viewers.remove(viewer)
+        self.viewers.append(viewer)
+        if size != self.size:
+            self.size = size
+            self._tell_hello(but=viewer)
+
+    def ack(self, viewer: Viewer, total: int) -> None:
+        """A viewer has put `total` bytes on its screen. Raises ProtocolError for more than it was sent."""
+        if total > viewer.sent:
+            raise ProtocolError("an ack for more bytes than were sent")
+        viewer.acked = max(total, viewer.acked or 0)
+        self._settle()
+
+    def typed(self, viewer: Viewer) -> None:
+        """A viewer typed something: what comes next should reach it at once."""
+        viewer.urgent = True
+
+    # Upstream.
+
+    def connected(self) -> None:
+        """Upstream is live (again)."""
+        self._up = True
+        self._tell_hello()
+
+    def broken(self) -> None:
+        """Upstream broke; it may come back. The next output starts afresh, so what was cut off is cancelled."""
+        self._up = False
+        if self.end:
+            self.feed(CANCEL)
+        self.tell(State("reconnecting"))
+
+    @property
+    def up(self) -> bool:
+        return self._up
+
+    def feed(self, data: bytes) -> None:
+        """Output from the program."""
+        self._modes.feed(data)
+        if self._modes.title != self._title:
+            self._title = self._modes.title
+            self.tell(Title("".join(c for c in self._title if c.isprintable())[:MAX_TITLE]))
+        self._log += data
+        for viewer in self.viewers:
+            if self.end - viewer.cursor > self.limits.skip:
+                viewer.lost = True
+        self._settle()
+
+    # What a viewer is to be sent.
+
+    def due(self, viewer: Viewer, now: float) -> float | None:
+        """When the viewer's next output should go out; None while there is none, or no room for it in flight."""
+        if viewer.lost:
+            return max(now, viewer.next_repaint) if viewer.in_flight <= self.limits.low else None
+        waiting = self.end - viewer.cursor
+        if not waiting or viewer.in_flight >= self.limits.high:
+            return None
+        if viewer.urgent or waiting >= self.limits.chunk:
+            return now
+        return max(now, viewer.last_sent + self.limits.coalesce)
+
+    def take(self, viewer: Viewer, now: float) -> bytes:
+        """The viewer's next output message, which it is taken to have been sent."""
+        if viewer.lost:
+            viewer.lost = False
+            viewer.cursor = self.end
+            viewer.next_repaint = now + self.limits.repaint
+            self.repaint_wanted = True
+            data = CANCEL + self._modes.restore()
+        else:
+            at = viewer.cursor - self._start
+            data = bytes(self._log[at : at + self.limits.chunk])
+            viewer.cursor += len(data)
+        viewer.sent += len(data)
+        viewer.urgent = False
+        viewer.last_sent = now
+        self._settle()
+        return data
+
+    def tell(self, notice: ToViewer) -> None:
+        """Put a notice before the next output of every viewer. A deadline is also told to those who come later."""
+        if isinstance(notice, Deadline):
+            self._deadline = notice if notice.at is not None else None
+        for viewer in self.viewers:
+            viewer.tell(notice)
+
+    # Inside.
+
+    def _hello(self, viewer: Viewer) -> Hello:
+        return Hello(viewer.mode, self.size or UNKNOWN_SIZE)
+
+    def _tell_hello(self, but: Viewer | None = None) -> None:
+        if self._up:
+            for viewer in self.viewers:
+                if viewer is not but:
+                    viewer.tell(self._hello(viewer))
+
+    def _behind(self, viewer: Viewer) -> int:
+        return viewer.in_flight + (0 if viewer.lost else self.end - viewer.cursor)
+
+    def _settle(self) -> None:
+        """Drop what every viewer has taken, and decide whether upstream may go on."""
+        first = min((viewer.cursor for viewer in self.viewers if not viewer.lost), default=self.end)
+        if first > self._start:
+            del self._log[: first - self._start]
+            self._start = first
+        mark = self.limits.low if self.paused else self.limits.high
+        drivers = [viewer for viewer in self.viewers if viewer.drives]
+        self.paused = bool(drivers) and all(self._behind(viewer) > mark for viewer in drivers)
