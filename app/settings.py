@@ -120,7 +120,9 @@ class Settings:
     bind: str = _option(_bind, "127.0.0.1:8000", "Where the Hub listens.")
     public_url: str = _option(_url, "", "The address people use; default: http:// and HUB_BIND.")
     trusted_proxies: int = _option(_count, 0, "How many proxies in front add X-Forwarded-For (0: none is believed).")
-    data_dir: Path = _option(_path, lambda: Path("data").absolute(), "Homes, runs, the secret key, the private Postgres.")
+    data_dir: Path = _option(
+        _path, lambda: Path("data").absolute(), "Homes, runs, the secret key, the private Postgres."
+    )
     database_url: str = _option(_database, "", "A Postgres of your own; empty: a private one in the data folder.")
     database_pool: int = _option(_count, 10, "Most database connections of one replica.")
     secret_key: str = _option(_text, "", "Signs logins; made and kept in the data folder when empty.")
@@ -134,7 +136,9 @@ class Settings:
     mail_from: str = _option(_text, "VisiData Hub <hub@localhost>", "The sender of the Hub's mails.")
     sessions_per_user: int = _option(_count, 20, "Most sessions that one person may have.")
     guest_sessions: int = _option(_count, 3, "Most sessions that one guest may have.")
-    idle_timeout: timedelta = _option(_duration, timedelta(hours=8), "Without input for this long, a session is stopped.")
+    idle_timeout: timedelta = _option(
+        _duration, timedelta(hours=8), "Without input for this long, a session is stopped."
+    )
     max_age: timedelta = _option(_duration, timedelta(days=7), "A run older than this is stopped.")
     warn_before: timedelta = _option(_duration, timedelta(minutes=5), "How long before a stop people are told.")
     start_timeout: timedelta = _option(_duration, timedelta(seconds=60), "A start that takes longer has failed.")
@@ -149,7 +153,9 @@ class Settings:
         _sandbox, "auto", "How local sessions are kept apart: auto, bubblewrap or none."
     )
     allow_unsandboxed_bind: bool = _option(
-        _boolean, False, "Lets a Hub without a sandbox listen on more than this machine. Everybody can then do all you can."
+        _boolean,
+        False,
+        "Lets a Hub without a sandbox listen on more than this machine. Everybody can then do all you can.",
     )
     access_log: bool = _option(_boolean, False, "Whether every request is logged.")
     log_level: str = _option(_text, "INFO", "DEBUG, INFO, WARNING or ERROR.")

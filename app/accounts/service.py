@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -79,7 +80,7 @@ class Accounts:
         rows = await Row.raw("SELECT * FROM users WHERE email = {} AND deleted_at IS NULL", clean_email(email))
         return Account.from_row(rows[0]) if rows else None
 
-    async def list(self) -> list[Account]:
+    async def list(self) -> Sequence[Account]:
         rows = await Row.raw("SELECT * FROM users WHERE deleted_at IS NULL ORDER BY email NULLS LAST, created_at")
         return [Account.from_row(row) for row in rows]
 
@@ -133,9 +134,7 @@ class Accounts:
 
     async def log_in(self, email: str, password: str) -> Account:
         """The account that the address and password prove. Raises NotLoggedIn, in the same words and time for all."""
-        rows = await Row.raw(
-            "SELECT * FROM users WHERE email = {} AND deleted_at IS NULL", email.strip().lower()[:254]
-        )
+        rows = await Row.raw("SELECT * FROM users WHERE email = {} AND deleted_at IS NULL", email.strip().lower()[:254])
         digest = rows[0]["password_hash"] if rows else None
         right = await self._verify(digest or self._decoy, password[: PASSWORD_LENGTH[1]])
         if not rows or digest is None or not right:
@@ -287,12 +286,13 @@ class Accounts:
         )
         return Account.from_row(rows[0])
 
-    async def tokens(self, account: Account) -> list[dict[str, object]]:
+    async def tokens(self, account: Account) -> Sequence[dict[str, object]]:
         """`id`, `label`, `created_at`, `used_at` of the account's tokens, the newest first."""
-        return await Row.raw(
+        rows: Sequence[dict[str, object]] = await Row.raw(
             'SELECT id, label, created_at, used_at FROM api_tokens WHERE "user" = {} ORDER BY created_at DESC',
             account.id,
         )
+        return rows
 
     async def drop_token(self, account: Account, token_id: UUID) -> None:
         await Row.raw('DELETE FROM api_tokens WHERE id = {} AND "user" = {}', token_id, account.id)
@@ -309,5 +309,3 @@ class Accounts:
                 return await asyncio.to_thread(self.hasher.verify, digest, password)
             except (VerificationError, InvalidHashError):
                 return False
-
-

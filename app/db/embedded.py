@@ -21,6 +21,7 @@ import os
 import pwd
 import re
 import select
+import shutil
 import signal
 import stat
 import subprocess
@@ -84,6 +85,8 @@ class PrivatePostgres:
         self._home = data_dir.resolve() / "postgres"
         self._data = self._home / "data"
         self._log = self._home / "log"
+        # Tells its processes, and a socket folder outside the data, from those of another Hub on this machine.
+        self._name = f"visidata-hub-{hashlib.sha256(os.fsencode(self._home)).hexdigest()[:16]}"
         self._use: int | None = None
 
     def start(self) -> str:
@@ -116,15 +119,11 @@ class PrivatePostgres:
         if self._use is None:
             return
         with self._deciding():
-            self._leave()
             try:
-                last = self._open("users", fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            try:
-                self._shut_down()
+                if self._alone():
+                    self._shut_down()
             finally:
-                os.close(last)
+                self._leave()
 
     # The users and who decides.
 
@@ -144,6 +143,19 @@ class PrivatePostgres:
             yield
         finally:
             os.close(handle)
+
+    def _alone(self) -> bool:
+        """Whether no other process (or other object of this one) uses the server. Only while deciding."""
+        if self._use is None:
+            return False
+        try:
+            fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            # A try that fails has lost the shared lock too. Nobody can be in between: whoever stops is deciding.
+            fcntl.flock(self._use, fcntl.LOCK_SH)
+        return True
 
     def _leave(self) -> None:
         if self._use is not None:
@@ -226,7 +238,7 @@ class PrivatePostgres:
             os.chown(self._home, *account)
         fresh = self._home / "data.new"
         if fresh.exists():
-            _run(["rm", "-rf", str(fresh)])
+            shutil.rmtree(fresh)
         # The folder keeps others out, so that whoever reaches the socket is trusted. The built-in locale is the same on
         # every machine and knows the letters of all languages.
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -240,26 +252,32 @@ class PrivatePostgres:
         fresh.rename(self._data)
 
     def _clear_up(self, deadline: float) -> None:
-        """Clear what a killed server left: its helpers need a moment to go, and its number may be another's by now."""
-        path = self._data / "postmaster.pid"
-        try:
-            left = parse_server_file(path.read_text())
-        except FileNotFoundError:
+        """Clear what a killed server left: its helpers need a moment to go, and its number may be another's by now.
+
+        Postgres takes any living process of the number in its lock files for a server of this data and would not start;
+        a number that is free it sees through by itself. The files stay while anything could still use the data: another
+        Hub (one in a container, say, whose processes cannot be seen from here), or a Postgres that we do not know for
+        ours (as after the folder was moved under it). Postgres then refuses to start, and says why.
+        """
+        locks = [self._data / "postmaster.pid", self._socket_dir() / f".s.PGSQL.{PORT}.lock"]
+        if not any(lock.exists() for lock in locks):
             return
-        while any(_works_in(process, self._data) for process in psutil.process_iter()) and time.monotonic() < deadline:
+        while any(_is_helper(process, self._name) for process in psutil.process_iter()):
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.02)
-        if left is None or psutil.pid_exists(left.pid):
-            # Postgres takes any living process of this number for itself, and would not start.
-            path.unlink()
+        for lock in locks:
+            if lock.exists() and self._alone() and not _may_be_server(parse_server_file(lock.read_text())):
+                lock.unlink()
 
     def _launch(self, account: tuple[int, int] | None) -> tuple[int, int]:
         """Start the server. Returns a handle that becomes readable when it has gone, and where its log begins."""
-        socket_dir = self._socket_dir(account)
+        socket_dir = self._lay_out_socket_dir(account)
         quoted = '"{}"'.format(str(socket_dir).replace('"', '""'))  # The setting is a list; quotes keep commas in.
-        options = [f"{name}={value}" for name, value in {**SETTINGS, "unix_socket_directories": quoted}.items()]
+        settings = {**SETTINGS, "unix_socket_directories": quoted, "cluster_name": self._name}
         command = [_program("postgres"), "-D", str(self._data), "-p", str(PORT)]
-        for option in options:
-            command += ["-c", option]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
         alive, held = os.pipe()
         try:
             with self._log.open("ab") as log:
@@ -302,12 +320,15 @@ class PrivatePostgres:
         if server.socket_dir and Path(server.socket_dir) != self._home / "socket":
             Path(server.socket_dir).rmdir()
 
-    def _socket_dir(self, account: tuple[int, int] | None) -> Path:
+    def _socket_dir(self) -> Path:
         """Where the server listens: beside its data, or in the temporary folder where that path is too long."""
         folder = self._home / "socket"
         if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > SOCKET_PATH_MOST:
-            name = hashlib.sha256(os.fsencode(self._home)).hexdigest()[:16]
-            folder = Path(tempfile.gettempdir()) / f"visidata-hub-{name}"
+            folder = Path(tempfile.gettempdir()) / self._name
+        return folder
+
+    def _lay_out_socket_dir(self, account: tuple[int, int] | None) -> Path:
+        folder = self._socket_dir()
         folder.mkdir(mode=0o700, exist_ok=True)
         if account and folder.lstat().st_uid == 0:
             os.chown(folder, *account, follow_symlinks=False)
@@ -368,9 +389,21 @@ def _run(command: list[str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def _works_in(process: psutil.Process, folder: Path) -> bool:
+def _is_helper(process: psutil.Process, name: str) -> bool:
+    """Whether it is one of the processes that a server of this `cluster_name` starts; their titles have it."""
     try:
-        return Path(process.cwd()) == folder
+        return " ".join(process.cmdline()).startswith(f"postgres: {name}: ")
+    except psutil.Error:
+        return False
+
+
+def _may_be_server(left: ServerFile | None) -> bool:
+    """Whether the process of this number is a Postgres; a dead one that nobody has buried yet is not."""
+    if left is None:
+        return False
+    try:
+        process = psutil.Process(left.pid)
+        return bool(process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

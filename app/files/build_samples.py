@@ -80,7 +80,7 @@ def _movies(target: Path) -> None:
 
 def _flights(target: Path) -> None:
     """Two sheets that join on IATA codes. Numbers are stored as numbers, and columns without a value are dropped."""
-    import openpyxl  # type: ignore[import-not-found]  # Only the session's Python has it.
+    import openpyxl  # type: ignore[import-untyped]  # Only the session's Python has it.
 
     book = openpyxl.Workbook(write_only=True)
     with _bokeh("airports.csv").open(newline="") as file:

@@ -22,10 +22,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, ParamSpec, Self, TypeVar
 
 from app.errors import BadInput, Conflict, Forbidden, HubError, NotFound, TooLarge, Unavailable
 from app.files.names import UPLOAD_PREFIX, check_new_name, numbered, parse_path
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 CHUNK = 256 * 1024  # Bytes read or written by one thread hop: long enough to be worth it, short enough to cancel.
 
@@ -70,7 +73,7 @@ class Download:
         try:
             left = self.size
             while left > 0:
-                chunk = await _in_thread(lambda: self._file.read(min(CHUNK, left)))  # noqa: B023  (awaited at once)
+                chunk = await _in_thread(self._file.read, min(CHUNK, left))
                 if not chunk:
                     raise Conflict(f"“{self.name}” was cut short while it was read. Try again.")
                 left -= len(chunk)
@@ -103,10 +106,8 @@ class Homes:
 
     def ensure(self, user_id: str) -> Path:
         """The home's path; the folder is made on first use (mode 0700)."""
-        if str(uuid.UUID(user_id)) != user_id:
-            raise ValueError(f"not a user id in its usual spelling: {user_id!r}")
+        home = self._home(user_id)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        home = self.root / user_id
         home.mkdir(mode=0o700, exist_ok=True)
         return home
 
@@ -119,7 +120,7 @@ class Homes:
         names = parse_path(folder)
 
         def look() -> Sequence[Entry]:
-            with self._open_folder(user_id, names) as descriptor, os.scandir(descriptor) as found:
+            with _told(folder), self._open_folder(user_id, names) as descriptor, os.scandir(descriptor) as found:
                 entries = [entry for item in found if (entry := _entry(item, names))]
             shown = [entry for entry in entries if hidden or not entry.name.startswith(".")]
             return sorted(shown, key=lambda entry: (entry.kind == "file", entry.name.casefold(), entry.name))
@@ -137,11 +138,11 @@ class Homes:
     async def read(self, user_id: str, path: str) -> Download:
         """Open a file for download. Raises BadInput for a folder."""
         with self._open_parent(user_id, path) as (folder, name):
-            file = io.FileIO(os.open(name, _READ, dir_fd=folder))
-            mode = os.fstat(file.fileno()).st_mode
+            descriptor = os.open(name, _READ, dir_fd=folder)
+            mode = os.fstat(descriptor).st_mode
             if stat.S_ISREG(mode):
-                return Download(name, file)
-            file.close()
+                return Download(name, io.FileIO(descriptor))
+            os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise BadInput(f"“{path}” is a folder: download the files in it one by one.", field="path")
         raise _not_found(path)
@@ -197,18 +198,19 @@ class Homes:
 
     async def delete_home(self, user_id: str) -> None:
         """Delete a home and all that is in it. Idempotent: no home is fine."""
-        home = self.ensure(user_id)
+        home = self._home(user_id)
 
         def remove() -> None:
-            with suppress(FileNotFoundError), _opened(os.open(self.root, _FOLDER)) as root:
-                self._discard(home.name, root)
+            if home.is_dir():
+                with suppress(FileNotFoundError), _opened(os.open(self.root, _FOLDER)) as root:
+                    self._discard(home.name, root)
 
         await _in_thread(remove)
 
     async def sweep(self, older_than: timedelta = timedelta(hours=1)) -> None:
         """Clear away what a Hub that was killed has left: parts of uploads, and folders that were being deleted.
 
-        An upload to which nothing was added for `older_than` is taken to be abandoned.
+        Those in which nothing has happened for `older_than` are taken to be abandoned.
         """
         oldest = time.time() - older_than.total_seconds()
 
@@ -216,28 +218,33 @@ class Homes:
             if not self.root.is_dir():
                 return
             with _opened(os.open(self.root, _FOLDER)) as root:
-                for name in os.listdir(root):
-                    if name.startswith(_TRASH_PREFIX):
-                        _clear_trash(name, root)
-                        continue
-                    with suppress(OSError), _opened(os.open(name, _FOLDER, dir_fd=root)) as home:
-                        _clear_uploads(home, oldest)
+                for name in os.listdir(root):  # noqa: PTH208  (a descriptor, which a Path cannot list)
+                    # One home whose permissions are odd must not keep the others from being swept.
+                    with suppress(OSError), _opened(os.open(name, _FOLDER, dir_fd=root)) as folder:
+                        if not name.startswith(_TRASH_PREFIX):
+                            _clear_uploads(folder, oldest)
+                        elif os.fstat(folder).st_mtime < oldest:
+                            _clear_trash(name, root)
 
         await _in_thread(clear)
 
+    def _home(self, user_id: str) -> Path:
+        if str(uuid.UUID(user_id)) != user_id:
+            raise ValueError(f"not a user id in its usual spelling: {user_id!r}")
+        return self.root / user_id
+
     @contextmanager
     def _open_folder(self, user_id: str, names: tuple[str, ...]) -> Iterator[int]:
-        """A descriptor of a folder, reached from the home without following a link. Translates the disk's errors."""
-        with _told("/".join(names)):
-            descriptor = os.open(self.ensure(user_id), _FOLDER)
-            try:
-                for name in names:
-                    inner = os.open(name, _FOLDER, dir_fd=descriptor)
-                    os.close(descriptor)
-                    descriptor = inner
-                yield descriptor
-            finally:
+        """A descriptor of a folder, reached from the home without following a link."""
+        descriptor = os.open(self.ensure(user_id), _FOLDER)
+        try:
+            for name in names:
+                inner = os.open(name, _FOLDER, dir_fd=descriptor)
                 os.close(descriptor)
+                descriptor = inner
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _open_parent(self, user_id: str, path: str) -> Iterator[tuple[int, str]]:
@@ -257,7 +264,13 @@ class Homes:
                 with _opened(os.open(trash, _FOLDER, dir_fd=root)) as descriptor:
                     _move(name, parent, descriptor)
             finally:
-                _clear_trash(trash, root)
+                try:
+                    _clear_trash(trash, root)
+                except OSError as error:
+                    # A program that is still at work in the folder may add to it for ever. For the person it is
+                    # gone all the same; `sweep` takes the rest once that program has ended.
+                    if error.errno != errno.ENOTEMPTY:
+                        raise
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"This file is too large: the most that can be uploaded is {_size_text(self.max_upload)}.")
@@ -350,5 +363,142 @@ class _Upload:
         self._pending.clear()
 
 
-async def _in_thread[T](work: Callable[[], T]) -> T:  # placeholder for the 3.11 form
-    raise NotImplementedError
+async def _in_thread(work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
+    """Run work in a thread; even when cancelled, return only once the thread is done with what it was given.
+
+    Otherwise the caller would close a descriptor that the thread is about to use, and by then the number may belong
+    to another person's file.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while False:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # Taken note of: the cancellation is what counts.
+        raise
+
+
+@contextmanager
+def _opened(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def _entry(item: os.DirEntry[str], folder: tuple[str, ...]) -> Entry | None:
+    try:
+        item.name.encode()
+        information = item.stat(follow_symlinks=False)
+    except (UnicodeEncodeError, FileNotFoundError):  # No text, or gone since the folder was read.
+        return None
+    path = "/".join((*folder, item.name))
+    if stat.S_ISDIR(information.st_mode):
+        return Entry(item.name, path, "folder", 0, _when(information))
+    if stat.S_ISREG(information.st_mode):
+        return Entry(item.name, path, "file", information.st_size, _when(information))
+    return None
+
+
+def _when(information: os.stat_result) -> datetime:
+    # `touch -d` takes years that a datetime does not.
+    return datetime.fromtimestamp(min(max(information.st_mtime, 0), _LATEST), UTC)
+
+
+def _clear_uploads(home: int, oldest: float) -> None:
+    for name in os.listdir(home):
+        if name.startswith(UPLOAD_PREFIX) and os.stat(name, dir_fd=home, follow_symlinks=False).st_mtime < oldest:
+            os.unlink(name, dir_fd=home)
+
+
+def _clear_trash(trash: str, root: int) -> None:
+    """Delete a trash folder and all that is in it.
+
+    Folders are moved up into the trash before theirs are looked at. So no depth of folders, which is the person's
+    choice, can use up the descriptors or the stack of a process that serves everybody.
+    """
+    with _opened(os.open(trash, _FOLDER, dir_fd=root)) as descriptor:
+        while names := os.listdir(descriptor):  # noqa: PTH208  (a descriptor, as above)
+            for name in names:
+                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                    _dissolve(name, descriptor)
+                else:
+                    os.unlink(name, dir_fd=descriptor)
+    os.rmdir(trash, dir_fd=root)
+
+
+def _dissolve(name: str, trash: int) -> None:
+    with _opened(_open_writable(name, trash)) as folder:
+        with os.scandir(folder) as found:
+            items = list(found)
+        for item in items:
+            if item.is_dir(follow_symlinks=False):
+                _move(item.name, folder, trash)
+            else:
+                os.unlink(item.name, dir_fd=folder)
+    os.rmdir(name, dir_fd=trash)
+
+
+def _move(name: str, parent: int, trash: int) -> None:
+    with _opened(_open_writable(name, parent)):  # A folder must be writable to change its parent.
+        os.rename(name, secrets.token_hex(8), src_dir_fd=parent, dst_dir_fd=trash)
+
+
+def _open_writable(name: str, parent: int) -> int:
+    """Open a folder whatever its permissions were: people have read-only ones (a cache of packages, say)."""
+    try:
+        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=parent)  # A link put here just now leads to nothing but the Hub's own files.
+        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    os.fchmod(descriptor, 0o700)
+    return descriptor
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Translate the disk's errors into words for the person; what they can do nothing about is raised as it is."""
+    try:
+        yield
+    except OSError as error:
+        told = _words(error, path)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _words(error: OSError, path: str) -> HubError | None:
+    match error.errno:
+        # ELOOP and ENOTDIR: a link, or something else that is no folder. ENXIO: a socket, or a device without one.
+        case errno.ENOENT | errno.ENOTDIR | errno.ELOOP | errno.ENXIO | errno.ENODEV:
+            return _not_found(path)
+        case errno.ENOTEMPTY | errno.EEXIST:
+            return Conflict(f"The folder “{path}” is not empty. Delete what is in it first, hidden files included.")
+        case errno.EACCES | errno.EPERM:
+            return Forbidden(f"The permissions of “{path}” do not allow this. Change them in a session (chmod).")
+        # EFBIG: a limit on the size of files, set for this process or by the file system.
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return Unavailable("There is no room left on the disk: nothing was stored. Delete something, or try later.")
+    return None
+
+
+def _not_found(path: str) -> NotFound:
+    return NotFound(f"There is nothing at “{path}” in your files." if path else "There is no such folder.")
+
+
+def _size_text(size: int) -> str:
+    amount, unit = float(size), "bytes"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.4g} {unit}"

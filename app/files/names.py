@@ -22,9 +22,12 @@ COMPRESSED = frozenset({"gz", "bz2", "xz", "zst", "lzma"})
 # VisiData's `open_<type>` functions whose loaders are installed or built in. What runs code on opening (`pickle`,
 # `vds`) is not offered, nor what is not data (fonts, programs' own formats).
 OPENABLE = COMPRESSED | frozenset(
-    "arrow arrows csv db dta eml feather geojson h5 hdf5 htm html json jsonl jsonla ldjson lsv mbox mbtiles md msgpack "
-    "ndjson npy npz ods orc org parquet psv sas7bdat sqlite sqlite3 svg tar tbz2 tgz toml tsv txt txz usv vcf vd vdj "
-    "vdx xls xlsx xml yaml yml zip".split()
+    re.findall(
+        r"\w+",
+        "arrow arrows csv db dta eml feather geojson h5 hdf5 htm html json jsonl jsonla ldjson lsv mbox md "
+        "msgpack ndjson npy npz ods orc org parquet psv sqlite sqlite3 svg tar tbz2 tgz toml tsv txt txz usv "
+        "vd vdj vdx xls xlsx xml yaml yml zip",
+    )
 )
 
 # Characters that reorder the text around them: with these, `gpj.exe` can be shown as `exe.jpg`.

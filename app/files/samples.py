@@ -141,8 +141,8 @@ CATALOGUE: tuple[Sample, ...] = (
                 "films",
                 17_472,
                 _columns(
-                    "ID imdbID Title Year Rating Runtime Genre Released Director Writer Cast Metacritic Language Country "
-                    "Awards lastUpdated Oscars"
+                    "ID imdbID Title Year Rating Runtime Genre Released Director Writer Cast Metacritic Language "
+                    "Country Awards lastUpdated Oscars"
                 ),
             ),
             Table(
@@ -238,7 +238,9 @@ def _rebuild(folder: Path, workshop: Path, session_python: Path, version: str) -
 
 def _run_script(session_python: Path, destination: Path) -> None:
     if not session_python.is_file():
-        raise SettingsError(f"HUB_SESSION_PYTHON: there is no Python at {session_python}. Run `make`, which creates it.")
+        raise SettingsError(
+            f"HUB_SESSION_PYTHON: there is no Python at {session_python}. Run `make`, which creates it."
+        )
     try:
         subprocess.run(
             [str(session_python), "-I", str(BUILD_SCRIPT), str(destination)], check=True, capture_output=True, text=True

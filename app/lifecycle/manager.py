@@ -21,7 +21,7 @@ from app.aio import Supervisor
 from app.db.database import Database
 from app.errors import RuntimeFailure
 from app.lifecycle import queries
-from app.runtimes.base import Changed, Observed, Phase, Reason, RunId, Runtime, RunSpec, Snapshot
+from app.runtimes.base import Changed, Observed, Phase, Reason, RunId, RunSpec, Runtime, Snapshot
 from app.sessions.changes import Changes
 from app.sessions.models import Session, stops_at
 from app.sessions.service import Sessions
@@ -210,8 +210,8 @@ class Manager:
                 # The end itself is seen by `observe`; this is for when it does not come.
                 return timedelta(seconds=0.5 if session.state is not State.STOPPING else grace + 2)
             case Do.MARK_STOPPED:
-                reason = session.wanted_reason if session.wanted is Wanted.STOPPED else session.reason
-                await self._ended(session, state=State.STOPPED, reason=reason, detail="")
+                why = session.wanted_reason if session.wanted is Wanted.STOPPED else session.reason
+                await self._ended(session, state=State.STOPPED, reason=why, detail="")
                 return timedelta(0) if session.wanted is Wanted.RUNNING else None
             case Do.DELETE:
                 await queries.delete(session, self.replica)
@@ -221,7 +221,8 @@ class Manager:
 
     async def _launch(self, session: Session) -> timedelta | None:
         if self._overdue(session):
-            return await self._give_up(session)
+            await self._give_up(session)
+            return None
         assert session.credential is not None  # noqa: S101  (set in the statement that made it `starting`)
         spec = RunSpec(session.run, str(session.user_id), session.credential, session.source)
         seen = await self.runtime.launch(spec)
@@ -239,15 +240,14 @@ class Manager:
         if session.state is not State.STARTING:
             return None
         if self._overdue(session):
-            return await self._give_up(session)
+            await self._give_up(session)
+            return None
         if seen is not None:
             await queries.note_progress(session, self.replica, uid=seen.uid, detail=seen.detail)
         return timedelta(seconds=1)
 
     def _overdue(self, session: Session) -> bool:
-        return (
-            session.launched_at is not None and datetime.now(UTC) - session.launched_at > self.settings.start_timeout
-        )
+        return session.launched_at is not None and datetime.now(UTC) - session.launched_at > self.settings.start_timeout
 
     async def _give_up(self, session: Session) -> None:
         seen = self.seen.get(session.run)
@@ -309,18 +309,17 @@ class Manager:
         for session_id in session_ids:
             session = found.get(session_id)
             if session is None:
-                await self.terminals.end(session_id, None, State.STOPPED.value, None, "The session was deleted.")
-            elif session.state is State.RUNNING or session.state is State.STOPPING:
+                for generation in self.terminals.generations(session_id):
+                    await self.terminals.end(session_id, generation, State.STOPPED.value, None, "It was deleted.")
+            elif session.state in (State.RUNNING, State.STOPPING):
+                for generation in self.terminals.generations(session_id):
+                    if generation != session.generation:  # Its end was missed: another run has begun since.
+                        await self.terminals.end(session_id, generation, State.STOPPED.value, None, "")
                 self.terminals.push_state(session_id, session.shown.value, session.reason and session.reason.value)
             else:
-                generation = session.generation - 1 if session.state is State.STARTING else session.generation
-                await self.terminals.end(
-                    session_id,
-                    generation,
-                    session.state.value,
-                    session.reason.value if session.reason else None,
-                    session.reason_text,
-                )
+                reason = session.reason.value if session.reason else None
+                for generation in self.terminals.generations(session_id):
+                    await self.terminals.end(session_id, generation, session.state.value, reason, session.reason_text)
 
     # Deadlines
 
@@ -349,7 +348,7 @@ class Manager:
                 deadline = stops_at(session, idle=limits[0], max_age=limits[1])
                 if deadline is not None and session.id not in self._input:
                     at, why = deadline
-                    self.terminals.push_deadline(session.id, at if at < soon else None, why.value)
+                    self.terminals.push_deadline(session.id, at.isoformat() if at < soon else None, why.value)
             await asyncio.sleep(min(5.0, max(0.5, self.settings.idle_timeout.total_seconds() / 10)))
 
     # Sweeping, both ways

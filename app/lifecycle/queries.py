@@ -172,11 +172,10 @@ async def stop_overdue(idle: timedelta, max_age: timedelta, margin: timedelta) -
         """UPDATE sessions SET wanted = 'stopped', due_at = now(),
              wanted_reason = CASE WHEN started_at < now() - {}::interval THEN 'too_old' ELSE 'idle' END
            WHERE state = 'running' AND wanted = 'running'
-             AND (started_at < now() - {}::interval OR COALESCE(last_input_at, started_at) < now() - {}::interval - {}::interval)""",
+             AND (started_at < now() - {}::interval OR COALESCE(last_input_at, started_at) < now() - {}::interval)""",
         max_age,
         max_age,
-        idle,
-        margin,
+        idle + margin,
     )
 
 

@@ -17,23 +17,27 @@ class Subscription:
     def __init__(self) -> None:
         self._ids: set[str] = set()
         self._event = asyncio.Event()
-        self.closed = False
+        self._closed = False
 
     def note(self, session_id: str) -> None:
         self._ids.add(session_id)
         self._event.set()
 
+    def open(self) -> bool:
+        """Whether there may be more to come."""
+        return not self._closed
+
     def close(self) -> None:
-        self.closed = True
+        self._closed = True
         self._event.set()
 
     async def wait(self, timeout: float) -> set[str]:
         """The ids that changed since the last look; empty after `timeout` seconds, or once closed."""
-        if not self._ids and not self.closed:
+        if not self._ids and not self._closed:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._event.wait(), timeout)
         ids, self._ids = self._ids, set()
-        if not self.closed:
+        if not self._closed:
             self._event.clear()
         return ids
 

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.runtimes.base import Reason, RunId, Source
+from app.runtimes.base import Reason, RunId
+from app.runtimes.base import Source as Source
 from app.sessions.state import REASON_TEXTS, STATE_TEXTS, State, Wanted
 
 NAME_LENGTH = 100  # Characters.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -43,7 +43,7 @@ class Sessions:
     def limit_for(self, *, guest: bool) -> int:
         return self.settings.guest_sessions if guest else self.settings.sessions_per_user
 
-    async def list(self, user_id: UUID) -> list[Session]:
+    async def list(self, user_id: UUID) -> Sequence[Session]:
         """The user's sessions, the newest first."""
         rows = await Row.raw(
             """SELECT * FROM sessions WHERE "user" = {} AND wanted <> 'deleted' ORDER BY created_at DESC, id""", user_id
@@ -63,7 +63,7 @@ class Sessions:
             raise NotFound("There is no such session. It may have been deleted.")
         return Session.from_row(rows[0])
 
-    async def list_all(self) -> list[tuple[Session, str | None]]:
+    async def list_all(self) -> Sequence[tuple[Session, str | None]]:
         """Every session with its owner's e-mail (None: a guest), those that run first."""
         rows = await Row.raw(
             """SELECT s.*, u.email AS owner FROM sessions s JOIN users u ON u.id = s."user"

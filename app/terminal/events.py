@@ -1,4 +1,4 @@
-"""What viewers and the Hub say to each other, whichever protocol carries it. `wire` and `webtty` turn these into frames.
+"""What viewers and the Hub say to each other, whichever protocol carries it: `wire` and `webtty` make frames of it.
 
 Pure: shapes only. Must not know how anything is encoded, or where it goes.
 """
@@ -13,7 +13,6 @@ Message = bytes | str  # A WebSocket message: binary or text.
 
 MAX_MESSAGE = 64 * 1024  # Bytes of one message from a viewer; a keystroke has a few, a long paste is sent in pieces.
 MAX_SIDE = 1000  # Columns or rows; larger terminals do not exist, and a program would be made to draw them.
-MAX_TITLE = 200  # Characters of a title: it comes from the program, and nobody reads more.
 
 
 class ProtocolError(Exception):
@@ -85,7 +84,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """The title that the program set."""
+    """The title that the program set: printable, of moderate length, and still not to be trusted."""
 
     text: str
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.agent.modes import ModeTracker
-from app.terminal.events import MAX_TITLE, Deadline, Hello, Mode, ProtocolError, Size, State, Title, ToViewer
+from app.terminal.events import Deadline, Hello, Mode, ProtocolError, Size, State, Title, ToViewer
 
 UNKNOWN_SIZE = Size(80, 24)  # What a viewer is told while no driver has said how large its window is.
 
-# Ends whatever escape sequence or string a viewer's screen may be in the middle of (ECMA-48: CANCEL).
+# Ends whatever escape sequence or string a screen may be in the middle of (ECMA-48: CANCEL).
 CANCEL = b"\x18"
 
 
@@ -178,7 +178,7 @@ class Fanout:
         self._modes.feed(data)
         if self._modes.title != self._title:
             self._title = self._modes.title
-            self.tell(Title("".join(c for c in self._title if c.isprintable())[:MAX_TITLE]))
+            self.tell(Title(self._title))
         self._log += data
         for viewer in self.viewers:
             if self.end - viewer.cursor > self.limits.skip:
@@ -205,7 +205,7 @@ class Fanout:
             viewer.cursor = self.end
             viewer.next_repaint = now + self.limits.repaint
             self.repaint_wanted = True
-            data = CANCEL + self._modes.restore()
+            data = self._modes.restore()
         else:
             at = viewer.cursor - self._start
             data = bytes(self._log[at : at + self.limits.chunk])
@@ -235,7 +235,7 @@ class Fanout:
                     viewer.tell(self._hello(viewer))
 
     def _behind(self, viewer: Viewer) -> int:
-        return viewer.in_flight + (0 if viewer.lost else self.end - viewer.cursor)
+        return viewer.in_flight + self.end - viewer.cursor
 
     def _settle(self) -> None:
         """Drop what every viewer has taken, and decide whether upstream may go on."""
@@ -244,5 +244,6 @@ class Fanout:
             del self._log[: first - self._start]
             self._start = first
         mark = self.limits.low if self.paused else self.limits.high
-        drivers = [viewer for viewer in self.viewers if viewer.drives]
+        # A lost driver needs nothing that is read now, so it is no reason to read on while the others are behind.
+        drivers = [viewer for viewer in self.viewers if viewer.drives and not viewer.lost]
         self.paused = bool(drivers) and all(self._behind(viewer) > mark for viewer in drivers)

@@ -100,6 +100,7 @@ class _Attached:
     codec: ViewerCodec
     keys: webtty.KeyDecoder = field(default_factory=webtty.KeyDecoder)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    timed: bool = False  # Whether a timer will wake it.
     # Once set, the viewer is sent what is left and this notice, and is closed with this code and these words.
     farewell: tuple[State | None, int, str] | None = None
     patience: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))  # For taking what is left.
@@ -124,6 +125,8 @@ class _Terminal:
         self._told_size: Size | None = None
         self._redrawing: asyncio.Task[None] | None = None
         self._heard = 0.0
+        # A GoTTY client is never told when it may type, so what it types before upstream is there is kept; then None.
+        self._early: str | None = ""
         self._used = asyncio.Event()  # Set while there are viewers,
         self._vacant = asyncio.Event()  # and this one while there are none.
 
@@ -196,10 +199,13 @@ class _Terminal:
         text = attached.keys.decode(data)
         self._fanout.typed(attached.viewer)
         self._on_input(self.target.session_id)
-        if self._client is None or not self._fanout.up:
-            return True  # The viewer has been told that nobody listens; sending it later would be worse than never.
-        for frame in self._client.input(text):
-            self._push(frame)
+        if self._early is not None:
+            self._early += text
+            return len(self._early) <= self._patience.typed
+        if self._client is not None and self._fanout.up:
+            for frame in self._client.input(text):
+                self._push(frame)
+        # Else the viewer has been told that nobody listens: to send it later would be worse than never.
         return self._pending_bytes <= self._patience.typed
 
     async def send(self, attached: _Attached) -> tuple[int, str]:
@@ -236,9 +242,11 @@ class _Terminal:
             await attached.wake.wait()
         else:
             timer = asyncio.get_running_loop().call_later(due - now, attached.wake.set)
+            attached.timed = True
             try:
                 await attached.wake.wait()
             finally:
+                attached.timed = False
                 timer.cancel()
         return False
 
@@ -269,8 +277,8 @@ class _Terminal:
         now = time.monotonic()
         for attached in self.attached:
             due = fanout.due(attached.viewer, now)
-            # A sender that waits for a later time has its own timer; to wake it for each frame would cost more.
-            if attached.viewer.has_notices or (due is not None and due <= now):
+            # A sender that waits for a later time has a timer; to wake it for each frame would undo the coalescing.
+            if attached.viewer.has_notices or (due is not None and (due <= now or not attached.timed)):
                 attached.wake.set()
 
     def _tell_size(self, size: Size) -> None:
@@ -361,6 +369,9 @@ class _Terminal:
                 # GoTTY says nothing to a wrong token, so only its first frame shows that it took ours.
                 self._fanout.connected()
                 self._settle()
+                early, self._early = self._early, None
+                for typed in client.input(early or ""):
+                    self._push(typed)
             if isinstance(event, webtty.Output) and event.data:
                 self._fanout.feed(event.data)
                 self._settle()
@@ -419,6 +430,14 @@ class Terminals:
     def open_terminals(self) -> int:
         """How many runs this replica is connected to."""
         return len(self._terminals)
+
+    def session_ids(self) -> set[str]:
+        """The sessions whose terminals this replica is connected to."""
+        return {session_id for session_id, _ in self._terminals}
+
+    def generations(self, session_id: str) -> list[int]:
+        """Which runs of a session this replica is connected to."""
+        return [generation for owner, generation in self._terminals if owner == session_id]
 
     def viewers(self, session_id: str) -> int:
         """How many viewers of a session are attached here."""

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 from app.terminal.events import (
     MAX_MESSAGE,
-    MAX_TITLE,
     Deadline,
     FromViewer,
     Hello,
@@ -138,7 +137,7 @@ class Client:
         return self._dialect.resize + json.dumps({"columns": size.cols, "rows": size.rows}).encode()
 
     def decode(self, frame: bytes) -> FromServer:
-        """What a frame of the server's says. Unknown codes are Ignored; a known one that is broken is a ProtocolError."""
+        """What a frame of the server's says. Unknown codes are Ignored; a broken frame is a ProtocolError."""
         if not frame:
             raise ProtocolError("the server sent an empty frame")
         code = frame[0]
@@ -150,7 +149,7 @@ class Client:
         if code == self._dialect.pong:
             return _PONG
         if code == self._dialect.title:
-            return ServerTitle(frame[1:].decode(errors="replace")[:MAX_TITLE])
+            return ServerTitle(frame[1:].decode(errors="replace"))
         if code == self._dialect.buffer_size:
             digits = frame[1:]
             if not digits.isdigit() or len(digits) > 9 or int(digits) < 16:

@@ -3,9 +3,10 @@
 Pure: messages in, events out. Must not open a connection or keep a clock.
 
 Binary messages are bytes: what was typed, to the Hub; what the program wrote, from it. Text messages are JSON objects
-with a `type`. To the Hub: `{"type":"resize","cols":c,"rows":r}` and `{"type":"ack","bytes":n}`, n being the total of
-output bytes on the screen so far. From the Hub: `hello`, `title`, `state`, `deadline`. Types that are not known are
-ignored on both sides, so that either may learn new ones first.
+with a `type`. To the Hub: `{"type":"resize","cols":c,"rows":r}`, `{"type":"ack","bytes":n}`, n being the total of output
+bytes on the screen so far, and `{"type":"ping"}`, since a page cannot send a WebSocket's own ping, nor see one. From the
+Hub: `hello`, `title`, `state`, `deadline`, `pong`. Types that are not known are ignored on both sides, so that either
+may learn new ones first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from app.terminal.events import (
     Keys,
     Message,
     Nothing,
+    Ping,
     Pong,
     ProtocolError,
     Resize,
@@ -55,6 +57,8 @@ class HubTty:
             if isinstance(total, bool) or not isinstance(total, int) or total < 0:
                 raise ProtocolError("an ack has a whole number of bytes, 0 or more")
             return Ack(total)
+        if asked.get("type") == "ping":
+            return Ping()
         return Nothing()
 
     def greeting(self) -> list[Message]:
@@ -74,7 +78,7 @@ class HubTty:
             case Deadline(at, why):
                 return [_text("deadline", at=at, why=why)]
             case Pong():
-                return []
+                return [_text("pong")]
 
 
 def _text(kind: str, **fields: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def data_dir(made: Path, tmp_path: Path) -> Iterator[Path]:
 
 def stop_for_good(data_dir: Path) -> None:
     if (found := server(data_dir)) is not None:
-        psutil.Process(found.pid).kill()
+        kill(found.pid)
 
 
 def server(data_dir: Path) -> ServerFile | None:
@@ -90,6 +91,21 @@ def server_pid(data_dir: Path) -> int:
     found = server(data_dir)
     assert found is not None
     return found.pid
+
+
+def kill(pid: int) -> None:
+    """Kill a process that is not our child, and wait until it is dead."""
+    handle = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert select.select([handle], [], [], 10)[0]
+    os.close(handle)
+
+
+def other_program(account: os.stat_result) -> subprocess.Popen[bytes]:
+    """A program of the very account that the server runs as: what Postgres by itself takes for a server."""
+    if os.geteuid() == 0:
+        return subprocess.Popen(["sleep", "60"], user=account.st_uid, group=account.st_gid, extra_groups=[])
+    return subprocess.Popen(["sleep", "60"])
 
 
 async def ask(dsn: str, question: str) -> object:
@@ -126,7 +142,7 @@ async def test_it_holds_work_safely_and_keeps_to_itself(data_dir: Path) -> None:
         "shared_buffers": "32MB",
         "max_connections": "50",
     }.items():
-        assert await ask(dsn, f"select current_setting('{name}')") == value, name  # noqa: S608
+        assert await ask(dsn, f"select current_setting('{name}')") == value, name
     assert (data_dir / "postgres").stat().st_mode & 0o077 == 0
     assert psutil.Process(server_pid(data_dir)).uids().real != 0
     assert psutil.Process(server_pid(data_dir)).net_connections("inet") == []
@@ -186,7 +202,7 @@ async def test_a_server_that_died_comes_back_with_all_that_was_committed(data_di
     postgres = PrivatePostgres(data_dir)
     dsn = postgres.start()
     await ask(dsn, "create table work as select 42 as answer")
-    os.kill(server_pid(data_dir), signal.SIGKILL)
+    kill(server_pid(data_dir))
     assert postgres.start() == dsn
     assert await ask(dsn, "select answer from work") == 42
     postgres.stop()
@@ -198,13 +214,11 @@ async def test_after_a_crash_of_the_machine_its_number_may_belong_to_another_pro
     await ask(dsn, "create table work as select 42 as answer")
     pid_file = data_dir / "postgres" / "data" / "postmaster.pid"
     left = pid_file.read_text().splitlines()
-    os.kill(int(left[0]), signal.SIGKILL)
-    account = pid_file.stat()
-    # A program of the very account that the server runs as: what Postgres by itself takes for a server.
-    other = subprocess.Popen(["sleep", "60"], user=account.st_uid, group=account.st_gid, extra_groups=[])
+    kill(int(left[0]))
+    other = other_program(pid_file.stat())
     try:
         pid_file.write_text("\n".join([str(other.pid), *left[1:], ""]))
-        assert PrivatePostgres(data_dir).start() == dsn
+        assert postgres.start() == dsn
         assert await ask(dsn, "select answer from work") == 42
         assert other.poll() is None
     finally:
@@ -214,7 +228,33 @@ async def test_after_a_crash_of_the_machine_its_number_may_belong_to_another_pro
     assert server(data_dir) is None
 
 
-@pytest.mark.parametrize("name", ["with spaces", 'odd "$(quotes)\', and; more', "deep/" * 60 + "down"])
+def test_a_folder_that_was_moved_under_its_running_server_is_not_opened_twice(data_dir: Path, tmp_path: Path) -> None:
+    hub = Hub(data_dir)
+    hub.dsn()
+    pid = server_pid(data_dir)
+    hub.interrupt(signal.SIGKILL)
+    moved = data_dir.rename(tmp_path / "moved")
+    try:
+        with pytest.raises(Unavailable, match=f"PID {pid}"):
+            PrivatePostgres(moved).start()
+        assert server_pid(moved) == pid
+    finally:
+        kill(pid)
+    postgres = PrivatePostgres(moved)
+    postgres.start()
+    postgres.stop()
+
+
+@pytest.mark.parametrize("left", ["", "\0" * 80, "no number\n"])
+def test_lock_files_that_a_crash_of_the_machine_spoilt_do_not_keep_it_down(data_dir: Path, left: str) -> None:
+    (data_dir / "postgres" / "data" / "postmaster.pid").write_text(left)
+    postgres = PrivatePostgres(data_dir)
+    postgres.start()
+    postgres.stop()
+    assert server(data_dir) is None
+
+
+@pytest.mark.parametrize("name", ["with spaces", "odd \"$(quotes)', and; more", "deep/" * 60 + "down"])
 async def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
     postgres = PrivatePostgres(tmp_path / name)
     dsn = postgres.start()

@@ -18,7 +18,8 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from app.agent import program
+from app.agent import visidata
+from app.agent.start import ALREADY_RUNNING, CREDENTIAL
 from app.errors import RuntimeFailure
 from app.runtimes.base import Changed, Event, Observed, Phase, Reason, RunId, RunSpec, Snapshot
 from app.runtimes.local import sandbox
@@ -53,7 +54,10 @@ class LocalRuntime:
             return seen or Observed(spec.run, Phase.ENDED, "", reason=Reason.LOST)
         await self._spawn(folder, spec)
         deadline = time.monotonic() + READY_WAIT
-        while (seen := folder.observe()) is not None and seen.phase is Phase.PENDING and time.monotonic() < deadline:
+        # A file appears; nothing of ours can set an event for it.
+        while (  # noqa: ASYNC110
+            (seen := folder.observe()) is not None and seen.phase is Phase.PENDING and time.monotonic() < deadline
+        ):
             await asyncio.sleep(0.01)
         self._poke.set()
         return seen or Observed(spec.run, Phase.ENDED, "", reason=Reason.LOST)
@@ -153,7 +157,7 @@ class LocalRuntime:
                     reason=Reason.CRASHED,
                 ) from error
         code = await process.wait()  # The agent detaches itself; what we started ends at once.
-        if code not in (0, program.ALREADY_RUNNING):
+        if code not in (0, ALREADY_RUNNING):
             said = (folder.path / "log").read_text(errors="replace").strip().splitlines()
             log.error("the agent of run %s ended with %s: %s", spec.run, code, said[-5:])
             raise RuntimeFailure(
@@ -170,7 +174,7 @@ class LocalRuntime:
             "sample": f"{samples}/{spec.source.value}",
             "file": f"{inside_home}/{spec.source.value}",
         }[spec.source.kind]
-        person = program.environment(inside_home)
+        person = visidata.environment(inside_home)
         wrapped: list[str] = []
         if self.bwrap:
             passwd = folder.path / "passwd"
@@ -181,19 +185,18 @@ class LocalRuntime:
             # bubblewrap empties the environment, so that nothing can slip through; it is set anew here.
             for name, value in person.items():
                 wrapped += ["--setenv", name, value]
-        program.prepare_home(home)
         argv = [sys.executable, "-m", "app.agent", "run", "--dir", str(folder.path), "--listen", "127.0.0.1:0"]
         argv += ["--grace", str(self.grace), "--cwd", str(home), "--detach"]
         if self.gotty:
             argv += ["--gotty", self.gotty]
-        argv += ["--", *wrapped, *program.command(str(self.python), source)]
-        return argv, {**person, "HUB_RUN_CREDENTIAL": spec.credential}
+        argv += ["--", *wrapped, *visidata.command(str(self.python), source)]
+        return argv, {**person, CREDENTIAL: spec.credential}
 
     def _readable(self) -> list[Path]:
         """What of this installation a sandboxed VisiData has to read: its Python and the hosted configuration."""
         environment = self.python.parent.parent  # `.venv-session`
         base = Path(os.path.realpath(self.python)).parent.parent  # The Python it was made from.
-        paths = [environment, program.FOLDER]
+        paths = [environment, visidata.CONFIG.parent]
         return paths if str(base).startswith("/usr") else [*paths, base]
 
     @staticmethod

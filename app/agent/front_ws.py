@@ -1,0 +1,129 @@
+"""GoTTY's protocol, served by the agent itself: WebSockets at `/ws`, and `/healthz` for who wants to know.
+
+Must not know what the program is; it moves messages between `gotty` (the codec) and `holder`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import http
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from app.agent import gotty
+from app.agent.holder import Client, Holder
+from app.agent.start import Size, show_address
+
+FIRST_MESSAGE = 10.0  # Seconds that a new connection has to say who it is.
+PING_EVERY = 20.0  # Seconds: load balancers cut connections that are silent for 60.
+# Seconds without an answer to a ping. Long, since a client that holds the output back does not read pings either.
+PING_TIMEOUT = 120.0
+LAST_CLOSE = 2.0  # Seconds that clients have to close once all is over.
+
+# Broken handshakes (port scans, probes) would otherwise be logged with tracebacks.
+log = logging.getLogger("app.agent.websockets")
+log.setLevel(logging.CRITICAL)
+
+
+@contextlib.asynccontextmanager
+async def websocket_front(
+    holder: Holder, credential: str, listen: tuple[str, int], announce: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Serve until left; by then the holder should be closed, so that clients end by themselves.
+
+    Calls `announce` with host:port once it listens. Raises OSError when it cannot listen there.
+    """
+    serving = serve(
+        lambda connection: _serve(connection, holder, credential),
+        *listen,
+        process_request=_answer,
+        subprotocols=[Subprotocol(gotty.SUBPROTOCOL)],
+        compression=None,
+        max_size=gotty.MESSAGE_LIMIT,
+        ping_interval=PING_EVERY,
+        ping_timeout=PING_TIMEOUT,
+        close_timeout=1,
+        server_header=None,
+        logger=log,
+    )
+    async with serving as server:
+        announce(show_address(*next(iter(server.sockets)).getsockname()[:2]))
+        try:
+            yield
+        finally:
+            server.close(close_connections=False)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), LAST_CLOSE)
+
+
+def _answer(connection: ServerConnection, request: Request) -> Response | None:
+    path = request.path.partition("?")[0]
+    if path == "/ws":
+        return None
+    if path == "/healthz":
+        return connection.respond(http.HTTPStatus.OK, "ok\n")
+    return connection.respond(http.HTTPStatus.NOT_FOUND, "Not found\n")
+
+
+async def _serve(connection: ServerConnection, holder: Holder, credential: str) -> None:
+    try:
+        async with asyncio.timeout(FIRST_MESSAGE):
+            token = gotty.read_token(await connection.recv())
+    except (gotty.ProtocolViolation, ConnectionClosed, TimeoutError):
+        token = ""
+    if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), credential.encode()):
+        await connection.close(1008)
+        return
+    client = holder.attach()
+    pinged = asyncio.Event()
+    pumps = [
+        asyncio.create_task(_send_output(connection, client, holder.title), name="output"),
+        asyncio.create_task(_take_messages(connection, client, holder, pinged), name="messages"),
+        # Pongs go out by a task of their own: a client that holds the output back must still be able to type.
+        asyncio.create_task(_send_pongs(connection, pinged), name="pongs"),
+    ]
+    code = 1000
+    try:
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        holder.detach(client)
+        for pump in pumps:
+            pump.cancel()
+        for result in await asyncio.gather(*pumps, return_exceptions=True):
+            if isinstance(result, gotty.ProtocolViolation):
+                code = 1002
+        await connection.close(code)
+
+
+async def _send_output(connection: ServerConnection, client: Client, title: str) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        await connection.send(gotty.encode_title(title or "VisiData"), text=True)
+        await connection.send(gotty.encode_message_limit(), text=True)
+        while data := await client.output():
+            await connection.send(gotty.encode_output(data), text=True)
+
+
+async def _take_messages(connection: ServerConnection, client: Client, holder: Holder, pinged: asyncio.Event) -> None:
+    decoder = gotty.Decoder()
+    async for message in connection:
+        match decoder.decode(message):
+            case gotty.Input(data):
+                await holder.type(client, data)
+            case gotty.Resize(columns, rows):
+                holder.resize(client, Size(columns, rows))
+            case gotty.Ping():
+                pinged.set()
+
+
+async def _send_pongs(connection: ServerConnection, pinged: asyncio.Event) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        while await pinged.wait():
+            pinged.clear()
+            await connection.send(gotty.PONG, text=True)

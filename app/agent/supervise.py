@@ -1,0 +1,100 @@
+"""The life of one run once its program has been started: a front for clients, the end, and the record of it.
+
+Must leave `exit.json` behind whatever happens, before the connections close and the lock goes, so that who sees either
+finds out why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+from app.agent.children import Children, kill_session, signal_group
+from app.agent.endings import Ending, oom_kills, read_ending, write_record
+from app.agent.holder import Holder
+from app.agent.start import Run
+
+
+def supervise(run: Run) -> int:
+    """Run until the program has ended or SIGTERM or SIGINT asks for its end. Returns the agent's exit code."""
+    return asyncio.run(_supervise(run))
+
+
+async def _supervise(run: Run) -> int:
+    kills_before = oom_kills()
+    children = Children()
+    ended = children.watch(run.pid)
+    asked = _stop_event(run)
+    holder = Holder(run.master, run.size)
+    try:
+        async with _front(run, holder, children):
+            stopped = await _end(run, ended, asked)
+            await holder.finish()
+            out_of_memory = oom_kills() > kills_before
+            status, printed = ended.result(), holder.last_printed
+            _record(read_ending(status, asked=stopped, out_of_memory=out_of_memory, printed=printed))
+            holder.close()
+        return 0
+    except OSError as error:
+        # Nobody can reach the program, so it is of no use to anybody.
+        _kill(run)
+        trouble = f"The terminal could not be served: {error.strerror or error}."
+        sys.stderr.write(trouble + "\n")
+        _record(Ending(None, None, "crashed", trouble))
+        return 1
+
+
+def _front(run: Run, holder: Holder, children: Children) -> AbstractAsyncContextManager[None]:
+    if run.gotty is None:
+        from app.agent.front_ws import websocket_front
+
+        return websocket_front(holder, run.credential, run.listen, _announce)
+    from app.agent.front_gotty import gotty_front
+
+    return gotty_front(holder, children, run.gotty, run.credential, run.listen, _announce)
+
+
+def _stop_event(run: Run) -> asyncio.Event:
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    if run.stop_asked:
+        asked.set()
+    return asked
+
+
+async def _end(run: Run, ended: asyncio.Future[int], asked: asyncio.Event) -> bool:
+    """Wait for the program's end, or bring it about when asked to. Returns whether it had been asked for."""
+    asking = asyncio.create_task(asked.wait(), name="stop asked")
+    either: list[asyncio.Future[Any]] = [ended, asking]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    asking.cancel()
+    stopped = not ended.done()
+    if stopped:
+        signal_group(run.pid, signal.SIGHUP)
+        signal_group(run.pid, signal.SIGCONT)  # One that was suspended must wake up to end.
+        await asyncio.wait([ended], timeout=run.grace)
+    _kill(run)
+    await ended
+    return stopped
+
+
+def _kill(run: Run) -> None:
+    signal_group(run.pid, signal.SIGKILL)
+    kill_session(run.pid)
+
+
+def _announce(address: str) -> None:
+    write_record("agent.json", {"pid": os.getpid(), "address": address})
+
+
+def _record(ending: Ending) -> None:
+    try:
+        write_record("exit.json", ending._asdict() | {"at": datetime.now(UTC).isoformat(timespec="seconds")})
+    except OSError as error:
+        sys.stderr.write(f"The run's end could not be written down: {error}\n")

@@ -1,0 +1,135 @@
+"""Puts the parts of the Hub together, and nothing else: every collaborator is made here and handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from quart import Quart
+
+from app.accounts.mail import Mailer, PrintMailer, SmtpMailer
+from app.accounts.service import FIRST_LINK_LIFETIME, Accounts
+from app.aio import Supervisor
+from app.db.database import Database
+from app.errors import SettingsError
+from app.files.homes import Homes
+from app.files.samples import ensure_samples
+from app.lifecycle.manager import Manager
+from app.runtimes.local import sandbox
+from app.runtimes.local.runtime import LocalRuntime
+from app.sessions.changes import Changes
+from app.sessions.service import Sessions
+from app.settings import PROJECT, Settings, load_secret_key
+from app.terminal.terminal import Terminals
+from app.web import account, admin, api, auth, backpressure, errors, files, health, security, sessions, static, terminal
+from app.web.context import Hub
+from app.web.shown import ago, exact, size
+
+NOT_APART = (
+    "Sessions are not kept apart: bubblewrap cannot be used here, so whoever has a session can do all that the Hub's own "
+    "user can. Install bubblewrap (on Debian: apt-get install bubblewrap) and restart the Hub."
+)
+
+
+def create_app(
+    settings: Settings, *, mailer: Mailer | None = None, say: Callable[[str], None] = lambda text: None
+) -> Quart:
+    """The Hub as an ASGI app. Nothing is opened or started before it serves; `say` is told of each step then."""
+    logging.getLogger("hub").setLevel(settings.log_level.upper())
+    app = Quart("app", template_folder=str(PROJECT / "templates"), static_folder=None)
+    app.secret_key = load_secret_key(settings)
+    app.config["RESPONSE_TIMEOUT"] = None  # Downloads and live lists take as long as they take.
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals.update(ago=ago, exact=exact, size=size, account=security.maybe_me)
+
+    tasks = Supervisor()
+    mailer = mailer or (SmtpMailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else PrintMailer())
+    accounts = Accounts(settings, mailer, tasks)
+    managers: list[Manager] = []  # One, once the Hub serves.
+    terminals = Terminals(on_input=lambda session_id: managers[0].note_input(session_id))
+
+    def synced() -> float | None:
+        at = managers[0].synced_at if managers else None
+        return time.monotonic() - at if at is not None else None
+
+    hub = Hub(
+        settings=settings,
+        accounts=accounts,
+        sessions=Sessions(settings),
+        homes=Homes(settings.data_dir / "homes", settings.max_upload),
+        changes=Changes(),
+        terminals=terminals,
+        synced=synced,
+        ready=lambda: synced() is not None,
+    )
+    app.extensions["hub"] = hub
+    app.jinja_env.globals["hub_warnings"] = hub.warnings
+
+    security.set_up(app)
+    errors.set_up(app)
+    backpressure.set_up(app)
+    static.set_up(app, PROJECT / "static")
+    terminal.set_up(app)
+    for part in (auth, sessions, terminal, files, account, admin, api, health):
+        app.register_blueprint(part.blueprint)
+
+    database = Database(settings)
+
+    @app.before_serving
+    async def start() -> None:
+        if settings.runtime == "kubernetes":
+            raise SettingsError("HUB_RUNTIME=kubernetes is not there yet. Use HUB_RUNTIME=local.")
+        bwrap = await asyncio.to_thread(_find_sandbox, settings)
+        if bwrap is None:
+            hub.warnings.append(NOT_APART)
+        say("Starting Postgres" if database.private else "Connecting to Postgres")
+        await database.start()
+        say("Bringing the tables up to date")
+        await database.migrate()
+        say("Looking for the sample data sets")
+        samples = await asyncio.to_thread(ensure_samples, settings.data_dir, settings.session_python)
+        await hub.homes.sweep()
+        runtime = LocalRuntime(settings, samples=samples, bwrap=bwrap)
+        managers.append(Manager(settings, database, runtime, hub.sessions, hub.changes, terminals))
+        managers[0].start()
+        if not await accounts.anybody():
+            link = await accounts.make_link(None, FIRST_LINK_LIFETIME)
+            say(f"Nobody has an account yet. Make the first administrator here, once:\n\n    {link}\n")
+
+    async def leave() -> None:
+        """Let browsers go to another replica (or come back to this one): live lists end, terminals close with 1012."""
+        hub.leaving.set()
+        hub.changes.close()
+        await terminals.close_all()
+
+    @app.after_serving
+    async def stop() -> None:
+        await leave()
+        for manager in managers:
+            await manager.close()
+        await tasks.close()
+        with contextlib.suppress(OSError):
+            await database.stop()
+
+    app.extensions["leave"] = leave
+    return app
+
+
+def _find_sandbox(settings: Settings) -> str | None:
+    """bubblewrap's path. Raises SettingsError where sessions would be open to more than this machine without it."""
+    if settings.sandbox != "none" and (path := sandbox.usable()) is not None:
+        return path
+    if settings.sandbox == "bubblewrap":
+        raise SettingsError(
+            "HUB_SANDBOX=bubblewrap, but bubblewrap cannot be used here. Install it, or allow user namespaces."
+        )
+    if not settings.loopback_only and not settings.allow_unsandboxed_bind:
+        raise SettingsError(
+            f"HUB_BIND={settings.bind} lets other machines in, and without bubblewrap sessions are not kept apart. "
+            "Install bubblewrap, or bind to 127.0.0.1, or set HUB_ALLOW_UNSANDBOXED_BIND=true if everybody who can reach "
+            "the Hub may do all that its user can."
+        )
+    return None

@@ -1,0 +1,77 @@
+"""The person's own account: password, API tokens, logging out everywhere."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from quart import Blueprint, flash, render_template, request
+from quart.typing import ResponseReturnValue
+
+from app.accounts.service import PASSWORD_LENGTH
+from app.errors import BadInput, Forbidden, NotFound
+from app.web.context import hub
+from app.web.htmx import go
+from app.web.security import log_in, me, tries
+
+blueprint = Blueprint("account", __name__, url_prefix="/account")
+
+
+@blueprint.get("")
+async def index() -> ResponseReturnValue:
+    return await _page()
+
+
+@blueprint.post("/password")
+@tries
+async def password() -> ResponseReturnValue:
+    account, form = me(), await request.form
+    _no_guests()
+    try:
+        account = await hub().accounts.set_password(account, form.get("password", ""), current=form.get("current"))
+    except BadInput as error:
+        return await _page(error=error), 422
+    log_in(account)
+    await flash("Your password is set. All other logins have ended.", "info")
+    return go("/account")
+
+
+@blueprint.post("/logins")
+async def end_logins() -> ResponseReturnValue:
+    log_in(await hub().accounts.end_logins(me()))
+    await flash("You are logged out everywhere else.", "info")
+    return go("/account")
+
+
+@blueprint.post("/tokens")
+async def make_token() -> ResponseReturnValue:
+    _no_guests()
+    form = await request.form
+    token = await hub().accounts.make_token(me(), form.get("label", ""))
+    # Shown in the answer itself, once: it is never in an address, a cookie or a log.
+    return await _page(token=token)
+
+
+@blueprint.post("/tokens/<token_id>/delete")
+async def drop_token(token_id: str) -> ResponseReturnValue:
+    try:
+        await hub().accounts.drop_token(me(), UUID(token_id))
+    except ValueError:
+        raise NotFound("There is no such token.") from None
+    await flash("The token no longer works.", "info")
+    return go("/account")
+
+
+async def _page(*, error: BadInput | None = None, token: str = "") -> str:
+    account = me()
+    return await render_template(
+        "account.html",
+        tokens=await hub().accounts.tokens(account),
+        least=PASSWORD_LENGTH[0],
+        error=error,
+        token=token,
+    )
+
+
+def _no_guests() -> None:
+    if me().guest:
+        raise Forbidden("Guests have no password and no tokens. Ask an administrator for an account.")

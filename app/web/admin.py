@@ -1,0 +1,68 @@
+"""For administrators: who is there, what runs, what to look after."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from quart import Blueprint, flash, render_template, request
+from quart.typing import ResponseReturnValue
+
+from app.accounts.service import INVITE_LIFETIME
+from app.errors import BadInput, Conflict
+from app.web.context import hub
+from app.web.htmx import go
+from app.web.security import admins_only
+from app.web.shown import Shown
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+
+
+@blueprint.get("")
+@admins_only
+async def index() -> ResponseReturnValue:
+    return await _page()
+
+
+@blueprint.post("/users")
+@admins_only
+async def add_user() -> ResponseReturnValue:
+    form = await request.form
+    accounts = hub().accounts
+    try:
+        account = await accounts.add(form.get("email", ""), admin=form.get("admin") == "1")
+    except (BadInput, Conflict) as error:
+        return await _page(error=error, email=form.get("email", "")), error.status
+    return await _page(link=await accounts.make_link(account, INVITE_LIFETIME), invited=account.email or "")
+
+
+@blueprint.post("/users/link")
+@admins_only
+async def user_link() -> ResponseReturnValue:
+    """A new log-in link, for somebody who has lost the way in."""
+    form = await request.form
+    account = await hub().accounts.find(form.get("email", ""))
+    if account is None:
+        await flash("There is no such account any more.", "error")
+        return go("/admin")
+    link = await hub().accounts.make_link(account, timedelta(days=1))
+    return await _page(link=link, invited=account.email or "")
+
+
+async def _page(*, error: BadInput | Conflict | None = None, email: str = "", link: str = "", invited: str = "") -> str:
+    services = hub()
+    owned = await services.sessions.list_all()
+    people = await services.accounts.list()
+    return await render_template(
+        "admin.html",
+        people=[person for person in people if not person.guest],
+        guests=sum(person.guest for person in people),
+        sessions=[(Shown.of(session, services.settings), owner or "Guest") for session, owner in owned],
+        warnings=services.warnings,
+        synced=services.synced(),
+        terminals=services.terminals.open_terminals(),
+        settings=services.settings,
+        error=error,
+        email=email,
+        link=link,
+        invited=invited,
+    )

@@ -1,0 +1,102 @@
+"""What goes wrong becomes an answer here and nowhere else: a page, an htmx fragment, or problem+json.
+
+An outage of Postgres is told apart from a bug: the first says "try again in a moment", the second is logged whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from urllib.parse import quote
+
+from quart import Quart, Response, has_websocket_context, render_template, request
+from quart.typing import ResponseReturnValue
+from quart_rate_limiter import RateLimitExceeded
+from werkzeug.exceptions import HTTPException
+
+from app.db.database import is_outage
+from app.errors import HubError, NotLoggedIn
+from app.web.htmx import go, wants_fragment
+
+log = logging.getLogger("hub.web")
+
+TEXTS = {
+    400: "The Hub could not read this request. Go back and try again.",
+    403: "You may not do that.",
+    404: "There is nothing at this address. It may have been moved or deleted.",
+    405: "This address does not take that kind of request.",
+    413: "That is larger than the Hub takes.",
+    429: "That was too often. Wait a little, then try again.",
+    500: "Something went wrong in the Hub. It has been logged; try again, and tell an administrator if it stays.",
+    503: "The Hub's database does not answer just now. Your sessions go on; try again in a moment.",
+}
+
+
+def wants_json() -> bool:
+    return request.path.startswith("/api/") or request.accept_mimetypes.best == "application/json"
+
+
+def problem(status: int, title: str, detail: str, **more: object) -> Response:
+    """RFC 9457, application/problem+json."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    return Response(json.dumps(body), status, content_type="application/problem+json")
+
+
+async def answer(status: int, title: str, message: str, *, field: str | None = None) -> Response:
+    """The one way in which an error reaches whoever asked."""
+    if has_websocket_context():
+        # Refused before it stands. Once it does, views answer with close codes.
+        return Response(message, status, content_type="text/plain; charset=utf-8")
+    if wants_json():
+        return problem(status, title, message, **({"field": field} if field else {}))
+    if wants_fragment():
+        # Whatever the fragment was for stays as it is; the words go where notices go.
+        html = await render_template("_notice.html", message=message, kind="error")
+        return Response(html, status, {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"})
+    return Response(await render_template("error.html", status=status, title=title, message=message), status)
+
+
+def set_up(app: Quart) -> None:
+    @app.errorhandler(NotLoggedIn)
+    async def not_logged_in(error: NotLoggedIn) -> ResponseReturnValue:
+        if wants_json():
+            response = problem(401, error.title, error.message)
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
+        back = request.full_path.rstrip("?") if request.method == "GET" and not wants_fragment() else ""
+        if wants_fragment():
+            current = request.headers.get("HX-Current-URL", "")
+            back = "/" + current.partition("://")[2].partition("/")[2]
+        response = go(f"/login?expired=1&next={quote(back or '/sessions')}")
+        if request.headers.get("Accept", "").startswith("text/event-stream"):
+            response.status_code = 401
+        return response
+
+    @app.errorhandler(HubError)
+    async def hub_error(error: HubError) -> ResponseReturnValue:
+        return await answer(error.status, error.title, error.message, field=error.field)
+
+    @app.errorhandler(RateLimitExceeded)
+    async def too_often(error: RateLimitExceeded) -> ResponseReturnValue:
+        response = await answer(429, "Too often", f"That was too often. Try again in {error.retry_after} seconds.")
+        response.headers["Retry-After"] = str(error.retry_after)
+        return response
+
+    @app.errorhandler(HTTPException)
+    async def http_error(error: HTTPException) -> ResponseReturnValue:
+        status = error.code or 500
+        if status in (301, 302, 303, 307, 308):
+            return error.get_response()
+        return await answer(status, HTTPStatus(status).phrase, TEXTS.get(status, error.description or TEXTS[400]))
+
+    @app.errorhandler(Exception)
+    async def bug(error: Exception) -> ResponseReturnValue:
+        if is_outage(error):
+            log.warning("the database does not answer: %s: %s", type(error).__name__, error)
+            response = await answer(503, "Not available just now", TEXTS[503])
+            response.headers["Retry-After"] = "2"
+            return response
+        where = "a WebSocket" if has_websocket_context() else f"{request.method} {request.path}"
+        log.exception("%s failed", where)
+        return await answer(500, "Something went wrong", TEXTS[500])

@@ -1,0 +1,125 @@
+"""The page of one's own files: upload (form, and drag and drop with progress), download, open, delete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from quart import Blueprint, Response, flash, jsonify, render_template, request
+from quart.typing import ResponseReturnValue
+
+from app.accounts.models import Account
+from app.errors import BadInput, NotFound
+from app.files.homes import Download, Entry
+from app.files.names import clean_name, openable
+from app.web.context import hub
+from app.web.htmx import go, wants_fragment
+from app.web.multipart import stream_file
+from app.web.security import me
+from app.web.shown import size
+
+blueprint = Blueprint("files", __name__, url_prefix="/files")
+
+
+@blueprint.get("")
+async def index() -> ResponseReturnValue:
+    account, folder = me(), request.args.get("folder", "").strip("/")
+    entries = await hub().homes.list(str(account.id), folder)
+    template = "_files.html" if wants_fragment() else "files.html"
+    return await render_template(
+        template,
+        entries=entries,
+        folder=folder,
+        crumbs=_crumbs(folder),
+        openable=openable,
+        max_upload=hub().settings.max_upload,
+    )
+
+
+@blueprint.post("")
+async def upload_form() -> ResponseReturnValue:
+    """A plain form (multipart/form-data, one file, streamed to disk)."""
+    account, folder = me(), request.args.get("folder", "").strip("/")
+    name, chunks = await stream_file(request)
+    if not name:
+        raise BadInput("Choose a file first.", field="file")
+    entry = await _store(account, folder, name, chunks, None)
+    await flash(f"“{entry.name}” is here ({size(entry.size)}).", "info")
+    return go(_folder_url(folder))
+
+
+@blueprint.put("/upload/<path:path>")
+async def upload(path: str) -> ResponseReturnValue:
+    """The page's own upload: the body is the file. Never replaces: a name that is taken gets a number."""
+    account = me()
+    folder, _, name = path.rpartition("/")
+    expected = request.content_length
+    entry = await _store(account, folder, name, request.body, expected)
+    return jsonify(name=entry.name, path=entry.path, openable=openable(entry.name)), 201
+
+
+@blueprint.get("/get/<path:path>")
+async def download(path: str) -> ResponseReturnValue:
+    return send(await hub().homes.read(str(me().id), path))
+
+
+@blueprint.get("/delete/<path:path>")
+async def delete_form(path: str) -> ResponseReturnValue:
+    entry = await _entry(me(), path)
+    if wants_fragment():
+        return await render_template("_delete_file.html", entry=entry)
+    return await render_template("dialog.html", body="_delete_file.html", title="Delete a file", entry=entry)
+
+
+@blueprint.post("/delete/<path:path>")
+async def delete(path: str) -> ResponseReturnValue:
+    account = me()
+    await hub().homes.delete(str(account.id), path, recursive=True)
+    folder, _, name = path.rpartition("/")
+    await flash(f"“{name}” is deleted.", "info")
+    return go(_folder_url(folder))
+
+
+async def _store(account: Account, folder: str, name: str, chunks: AsyncIterator[bytes], expected: int | None) -> Entry:
+    homes = hub().homes
+    homes.ensure(str(account.id))
+    path = f"{folder}/{clean_name(name)}" if folder else clean_name(name)
+    return await homes.write(str(account.id), path, chunks, keep_both=True, expected_size=expected)
+
+
+async def _entry(account: Account, path: str) -> Entry:
+    folder, _, name = path.rpartition("/")
+    for entry in await hub().homes.list(str(account.id), folder, hidden=True):
+        if entry.name == name:
+            return entry
+    raise NotFound(f"There is no “{path}” among your files. It may have been deleted.")
+
+
+def send(file: Download) -> Response:
+    """A download as a response: streamed, never sniffed, never shown as a page of this site."""
+    ascii_name = re.sub(r"[^A-Za-z0-9._-]", "_", file.name)
+    return Response(
+        _chunks(file),
+        headers={
+            "Content-Length": str(file.size),
+            "Content-Disposition": f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}",
+        },
+        content_type="application/octet-stream",
+    )
+
+
+async def _chunks(file: Download) -> AsyncIterator[bytes]:
+    with file:
+        async for chunk in file:
+            yield chunk
+
+
+def _crumbs(folder: str) -> list[tuple[str, str]]:
+    """(name, path) of each folder on the way down."""
+    names = [name for name in folder.split("/") if name]
+    return [(name, "/".join(names[: index + 1])) for index, name in enumerate(names)]
+
+
+def _folder_url(folder: str) -> str:
+    return f"/files?folder={quote(folder)}" if folder else "/files"

@@ -1,0 +1,52 @@
+"""For load balancers and monitors: alive, ready, and a few numbers. Tells nothing about people."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+from quart.typing import ResponseReturnValue
+
+from app.db.tables import Session as Row
+from app.errors import Unavailable
+from app.sessions.state import State
+from app.web.context import hub
+from app.web.security import public
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+@public("a load balancer asks whether the process answers; it has no login")
+async def healthz() -> ResponseReturnValue:
+    return Response("ok\n", content_type="text/plain")
+
+
+@blueprint.get("/readyz")
+@public("a load balancer asks whether to send people here; it has no login")
+async def readyz() -> ResponseReturnValue:
+    services = hub()
+    if services.leaving.is_set():
+        return Response("leaving\n", 503, content_type="text/plain")
+    await Row.raw("SELECT 1")
+    if not services.ready():
+        raise Unavailable("The runtime has not answered yet.")
+    return Response("ready\n", content_type="text/plain")
+
+
+@blueprint.get("/metrics")
+@public("a monitor collects counts; it has no login, and the counts name nobody")
+async def metrics() -> ResponseReturnValue:
+    """Prometheus's text format, version 0.0.4."""
+    rows = await Row.raw("SELECT state, count(*) AS n FROM sessions GROUP BY state")
+    counts = {row["state"]: row["n"] for row in rows}
+    synced = hub().synced()
+    lines = ["# HELP hub_sessions Sessions by state.", "# TYPE hub_sessions gauge"]
+    lines += [f'hub_sessions{{state="{state.value}"}} {counts.get(state.value, 0)}' for state in State]
+    lines += [
+        "# HELP hub_terminals Runs that this replica is connected to.",
+        "# TYPE hub_terminals gauge",
+        f"hub_terminals {hub().terminals.open_terminals()}",
+        "# HELP hub_runtime_age_seconds Since the runtime's last word; NaN before the first.",
+        "# TYPE hub_runtime_age_seconds gauge",
+        f"hub_runtime_age_seconds {synced if synced is not None else 'NaN'}",
+    ]
+    return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")

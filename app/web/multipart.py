@@ -1,0 +1,59 @@
+"""The first file of a multipart/form-data request, streamed. For plain upload forms, where there is no script.
+
+Quart's own form parser collects whole files before a view sees them. Knows nothing of the Hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from quart import Request
+from werkzeug.exceptions import BadRequest
+from werkzeug.sansio.multipart import Data, Epilogue, Event, File, MultipartDecoder, NeedData
+
+HEADERS = 64 * 1024  # Bytes that other fields of the form may have in all.
+
+
+async def stream_file(request: Request) -> tuple[str, AsyncIterator[bytes]]:
+    """The file's name as the browser gave it, and its bytes. The name is empty where no file was chosen.
+
+    Raises werkzeug's BadRequest for a body that is no such form or is cut short.
+    """
+    boundary = request.mimetype_params.get("boundary", "")
+    if request.mimetype != "multipart/form-data" or not boundary:
+        raise BadRequest
+    events = _events(request, MultipartDecoder(boundary.encode("latin-1"), max_form_memory_size=HEADERS))
+    async for event in events:
+        if isinstance(event, File):
+            return event.filename or "", _file(events)
+    return "", _nothing()
+
+
+async def _events(request: Request, decoder: MultipartDecoder) -> AsyncIterator[Event]:
+    try:
+        async for chunk in request.body:
+            decoder.receive_data(chunk)
+            while not isinstance(event := decoder.next_event(), NeedData):
+                yield event
+        decoder.receive_data(None)
+        while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+            yield event
+    except ValueError as error:
+        raise BadRequest from error
+
+
+async def _file(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+    async for event in events:
+        if not isinstance(event, Data):
+            raise BadRequest
+        if event.data:
+            yield event.data
+        if not event.more_data:
+            return
+    raise BadRequest
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    chunks: tuple[bytes, ...] = ()
+    for chunk in chunks:
+        yield chunk

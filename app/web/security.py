@@ -1,0 +1,254 @@
+"""Who may call what, for every route at once: each is login-required, CSRF-safe and rate-limited, or says why not.
+
+- Login: a view is for logged-in people unless it is marked `public(reason)`; `admins_only` narrows it further, and
+  `by_token` opens it to API tokens (and closes it to cookies, so that no page of another site can use it).
+- CSRF: a request that changes something and is proved by a cookie must come from our own origin, by Sec-Fetch-Site or by
+  Origin, and so must every WebSocket. There are no form tokens to forget.
+- Rate: by address, with a default for all routes and narrower ones where passwords are tried.
+
+`tests/web/test_routes.py` walks every route and holds it to this. Must not know what views do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from quart import Quart, Response, current_app, g, request, websocket
+from quart_auth import AuthUser, QuartAuth, current_user, login_user, logout_user
+from quart_rate_limiter import RateLimit, RateLimiter, rate_limit
+from quart_rate_limiter.store import RateLimiterStoreABC
+
+from app.accounts.models import Account
+from app.errors import Forbidden, LimitReached, NotFound, NotLoggedIn
+from app.web.context import hub
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+DEFAULT_LIMITS = [RateLimit(600, timedelta(minutes=1))]  # A person on a live page makes a tenth of that.
+TTY_LIMIT = 120, timedelta(minutes=1)  # Attaching to terminals, for each user.
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src {styles}; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def public(reason: str) -> Callable[[View], View]:
+    """Marks a view as open to everybody, and says why that is right."""
+
+    def mark(view: View) -> View:
+        view.hub_public = reason  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def admins_only(view: View) -> View:
+    """Marks a view as for administrators. To others it does not exist."""
+    view.hub_admins_only = True  # type: ignore[attr-defined]
+    return view
+
+
+def by_token(view: View) -> View:
+    """Marks a view as proved by an API token in `Authorization: Bearer`, never by a cookie."""
+    view.hub_by_token = True  # type: ignore[attr-defined]
+    return view
+
+
+def by_cookie_or_token(view: View) -> View:
+    """Marks a view as proved by a login cookie or by an API token."""
+    view.hub_by_either = True  # type: ignore[attr-defined]
+    return view
+
+
+def me() -> Account:
+    """The account that the request is made by. Only in views that are not public."""
+    account: Account | None = g.get("account")
+    if account is None:
+        raise NotLoggedIn
+    return account
+
+
+def maybe_me() -> Account | None:
+    account: Account | None = g.get("account")
+    return account
+
+
+def log_in(account: Account) -> None:
+    g.account = account
+    login_user(AuthUser(f"{account.id}:{account.login_epoch}"), remember=True)
+
+
+def log_out() -> None:
+    g.account = None
+    logout_user()
+
+
+def set_up(app: Quart) -> None:
+    """Hook the rules into the app."""
+    settings = app.extensions["hub"].settings
+    app.config.update(
+        QUART_AUTH_COOKIE_NAME="hub_login",
+        QUART_AUTH_COOKIE_SECURE=settings.secure,
+        QUART_AUTH_COOKIE_SAMESITE="Lax",
+        QUART_AUTH_DURATION=int(settings.login_lifetime.total_seconds()),
+        SESSION_COOKIE_NAME="hub_notices",  # Quart's own "session" carries flashed notices and nothing else.
+        SESSION_COOKIE_SECURE=settings.secure,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_HTTPONLY=True,
+    )
+    QuartAuth(app)
+    app.extensions["limits"] = Limits()
+    RateLimiter(app, key_function=client_address, store=app.extensions["limits"], default_limits=DEFAULT_LIMITS)
+    app.before_request(_admit_request)
+    app.before_websocket(_admit_websocket)
+    app.after_request(_harden)
+
+
+async def _admit_request() -> None:
+    view = current_app.view_functions.get(request.endpoint or "")
+    await _identify(view, request.headers.get("Authorization"))
+    if request.method not in SAFE_METHODS and not hasattr(view, "hub_by_token") and not _same_origin(request.headers):
+        raise Forbidden("This form did not come from this Hub's own pages. Open the page again and try once more.")
+
+
+async def _admit_websocket() -> None:
+    view = current_app.view_functions.get(websocket.endpoint or "")
+    token = websocket.headers.get("Authorization")
+    # A page of another site cannot send the header, so a token needs no origin.
+    if not token and not _same_origin(websocket.headers, required=True):
+        raise Forbidden("Terminals are opened from this Hub's own pages, or with an API token.")
+    # Who it is, is told in a close code once the WebSocket stands: browsers show no other answer to a page.
+    g.account = await _account(view, token)
+
+
+async def _identify(view: object, authorization: str | None) -> None:
+    g.account = await _account(view, authorization)
+    if g.account is None:
+        if view is None or hasattr(view, "hub_public"):
+            return
+        if hasattr(view, "hub_by_token"):
+            raise NotLoggedIn("Send `Authorization: Bearer <token>`; `hub token create EMAIL` makes a token.")
+        raise NotLoggedIn
+    if hasattr(view, "hub_admins_only") and not g.account.admin:
+        raise NotFound("There is nothing at this address.")
+
+
+async def _account(view: object, authorization: str | None) -> Account | None:
+    accounts = hub().accounts
+    if hasattr(view, "hub_by_token") or hasattr(view, "hub_by_either"):
+        kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() == "bearer" and token.strip():
+            return await accounts.by_token(token.strip())
+        if hasattr(view, "hub_by_token"):
+            return None
+    user_id, _, epoch = (current_user.auth_id or "").partition(":")
+    if not user_id:
+        return None
+    try:
+        account = await accounts.get(UUID(user_id))
+    except ValueError:
+        return None
+    if account is None or str(account.login_epoch) != epoch:
+        return None
+    if datetime.now(UTC) - account.seen_at > timedelta(minutes=5):
+        await accounts.seen(account)
+    return account
+
+
+def _same_origin(headers: Any, *, required: bool = False) -> bool:
+    """Whether a browser says that one of our own pages made the request.
+
+    Sec-Fetch-Site is the browser's own word; Origin is compared with the address that people use and with the one that
+    was asked (a Hub on one machine has several). What sends neither is no browser page, and is let through unless
+    `required`: it cannot carry a person's cookie without their doing.
+    """
+    origin = headers.get("Origin")
+    site = headers.get("Sec-Fetch-Site")
+    if site is not None and site not in ("same-origin", "none"):
+        return False
+    if origin is None:
+        return not required or site == "same-origin"
+    own = hub().settings.public_url
+    asked = headers.get("Host", "")
+    return bool(origin == own or (urlsplit(origin).netloc == asked and urlsplit(origin).scheme in ("http", "https")))
+
+
+async def _harden(response: Response) -> Response:
+    styles = "'self'" if not g.get("inline_styles") else "'self' 'unsafe-inline'"
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY.format(styles=styles))
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("X-Frame-Options", "DENY")
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    if hub().settings.secure:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.vary.update(("HX-Request", "Cookie"))
+    return response
+
+
+# Rates
+
+
+class Limits(RateLimiterStoreABC):
+    """The limiter's store, in memory, for this replica. Keys that hold nobody back any more are dropped."""
+
+    most = 50_000  # Keys. At that many, those that are over are dropped, so an attacker cannot fill the memory.
+
+    def __init__(self) -> None:
+        self._times: dict[str, datetime] = {}
+
+    async def before_serving(self) -> None:
+        """Nothing to open."""
+
+    async def after_serving(self) -> None:
+        """Nothing to close."""
+
+    async def get(self, key: str, default: datetime) -> datetime:
+        return self._times.get(key, default)
+
+    async def set(self, key: str, tat: datetime) -> None:
+        self._times[key] = tat
+        if len(self._times) > self.most:
+            now = datetime.now(UTC)
+            self._times = {name: time for name, time in self._times.items() if time > now}
+            while len(self._times) > self.most:
+                self._times.pop(next(iter(self._times)))
+
+    async def spend(self, key: str, count: int, period: timedelta) -> None:
+        """One use of `key`, of which there may be `count` in `period`. Raises LimitReached. (GCRA, as in the library.)"""
+        now = datetime.now(UTC)
+        due = max(self._times.get(key, now), now)
+        step = period / count
+        if due - now > period - step:
+            raise LimitReached("That was too often. Wait a minute, then try again.")
+        await self.set(key, due + step)
+
+
+async def client_address() -> str:
+    """The address that the request comes from. (HUB_TRUSTED_PROXIES says whose X-Forwarded-For is believed.)"""
+    return request.remote_addr or "unknown"
+
+
+async def address_and_email() -> str:
+    form = await request.form
+    email = form.get("email", "").strip().lower()
+    return f"{request.remote_addr} {hashlib.sha256(email.encode()).hexdigest()[:16]}"
+
+
+def tries(view: View) -> View:
+    """For views that try passwords or make accounts: few for one address and e-mail, more for one address."""
+    return rate_limit(
+        limits=[
+            RateLimit(10, timedelta(minutes=5), key_function=address_and_email),
+            RateLimit(60, timedelta(minutes=5)),
+        ]
+    )(view)

@@ -1,0 +1,227 @@
+"""The page of a person's sessions, and what can be done with them. Each action works as a plain form post and by htmx.
+
+The list is live: `/sessions/events` sends it again whenever one of the person's sessions has changed, whichever replica
+changed it. Parses, calls one service, renders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+from quart import Blueprint, Response, flash, render_template, request
+from quart.typing import ResponseReturnValue
+
+from app.accounts.models import Account
+from app.errors import BadInput, HubError, LimitReached
+from app.files import samples
+from app.files.names import openable
+from app.sessions.models import Session, Source
+from app.web.context import hub
+from app.web.htmx import go, wants_fragment
+from app.web.security import admins_only, me
+from app.web.shown import Shown
+
+blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
+
+HEARTBEAT = 20.0  # Seconds between two signs of life on a quiet stream: load balancers cut silent ones at 60.
+BEATS = 3  # After so many, the list is sent again in any case: relative times move on.
+GATHER = 0.05  # Seconds in which changes that come together are sent together.
+
+
+async def shown_sessions(account: Account) -> list[Shown]:
+    found = await hub().sessions.list(account.id)
+    return [await show(session) for session in found]
+
+
+async def show(session: Session) -> Shown:
+    return Shown.of(session, hub().settings, await hub().sessions.queue_position(session))
+
+
+async def parse_source(account: Account, raw: str) -> Source:
+    """`sample:penguins.csv`, `file:data/x.csv`, or nothing. Raises BadInput for what is not there (any more)."""
+    kind, _, value = raw.partition(":")
+    if not raw or kind == "empty":
+        return Source()
+    if kind == "sample":
+        return Source("sample", samples.get(value).name)
+    if kind == "file":
+        if not hub().homes.exists(str(account.id), value):
+            raise BadInput(f"There is no file “{value}” among yours. Upload it first.", field="source")
+        return Source("file", value)
+    raise BadInput("Choose what to open: nothing, a sample, or one of your files.", field="source")
+
+
+def default_name(source: Source) -> str:
+    return source.value.rpartition("/")[2][:100] if source.value else "Scratch"
+
+
+@blueprint.get("")
+async def index() -> ResponseReturnValue:
+    account = me()
+    if wants_fragment():
+        return await _list(account)
+    return await _page(account)
+
+
+@blueprint.post("")
+async def create() -> ResponseReturnValue:
+    account, form = me(), await request.form
+    try:
+        source = await parse_source(account, form.get("source", ""))
+        session = await hub().sessions.create(
+            account.id,
+            guest=account.guest,
+            name=form.get("name", "").strip() or default_name(source),
+            source=source,
+            form_key=form.get("form_key", "")[:64] or None,
+        )
+    except (BadInput, LimitReached) as error:
+        if wants_fragment():
+            raise
+        return await _page(account, error=error, name=form.get("name", ""), source=form.get("source", ""))
+    if form.get("open"):
+        return go(f"/sessions/{session.id}")
+    return await _after(account, f"“{session.name}” is starting.", form_key=True)
+
+
+@blueprint.get("/events")
+async def events() -> ResponseReturnValue:
+    account = me()
+    stream = Response(_events(account), content_type="text/event-stream")
+    stream.timeout = None  # A live list has no end.
+    stream.headers["X-Accel-Buffering"] = "no"
+    return stream
+
+
+async def _events(account: Account) -> AsyncIterator[bytes]:
+    with hub().changes.subscribe(account.id) as changes:
+        while changes.open():
+            now = await hub().accounts.get(account.id)
+            if now is None or now.login_epoch != account.login_epoch:
+                return  # The login has ended; the page finds out when it asks again.
+            html = await render_template("_sessions.html", **await _list_context(account))
+            yield b"".join(b"data: " + line.encode() + b"\n" for line in html.splitlines()) + b"\n"
+            for _ in range(BEATS):
+                if await changes.wait(HEARTBEAT) or not changes.open():
+                    break
+                yield b": still here\n\n"
+            await asyncio.sleep(GATHER)
+
+
+@blueprint.get("/<session_id>/rename")
+async def rename_form(session_id: str) -> ResponseReturnValue:
+    session = await hub().sessions.get(me().id, session_id)
+    return await _dialog("_rename.html", "Rename a session", session=session)
+
+
+@blueprint.post("/<session_id>/rename")
+async def rename(session_id: str) -> ResponseReturnValue:
+    account, form = me(), await request.form
+    name = form.get("name", "")
+    try:
+        session = await hub().sessions.rename(account.id, session_id, name)
+    except BadInput as error:
+        session = await hub().sessions.get(account.id, session_id)
+        body = await _dialog("_rename.html", "Rename a session", session=session, error=error.message, name=name)
+        return body, 422
+    return await _after(account, f"It is now called “{session.name}”.")
+
+
+@blueprint.post("/<session_id>/start")
+async def start(session_id: str) -> ResponseReturnValue:
+    account = me()
+    session = await hub().sessions.start(account.id, session_id)
+    if (await request.form).get("open"):
+        return go(f"/sessions/{session.id}")
+    return await _after(account, f"“{session.name}” is starting.")
+
+
+@blueprint.post("/<session_id>/stop")
+async def stop(session_id: str) -> ResponseReturnValue:
+    account = me()
+    session = await hub().sessions.stop(account.id, session_id)
+    return await _after(account, f"“{session.name}” is stopping. Its files are kept.")
+
+
+@blueprint.post("/<session_id>/stay")
+async def stay(session_id: str) -> ResponseReturnValue:
+    account = me()
+    session = await hub().sessions.stay(account.id, session_id)
+    return await _after(account, f"“{session.name}” stays.")
+
+
+@blueprint.get("/<session_id>/delete")
+async def delete_form(session_id: str) -> ResponseReturnValue:
+    session = await hub().sessions.get(me().id, session_id)
+    return await _dialog("_delete_session.html", "Delete a session", session=session)
+
+
+@blueprint.post("/<session_id>/delete")
+async def delete(session_id: str) -> ResponseReturnValue:
+    account = me()
+    session = await hub().sessions.delete(account.id, session_id)
+    return await _after(account, f"“{session.name}” is deleted. Files in your home are kept.")
+
+
+@blueprint.post("/<session_id>/stop-any")
+@admins_only
+async def stop_any(session_id: str) -> ResponseReturnValue:
+    session = await hub().sessions.stop_any(session_id)
+    await flash(f"“{session.name}” is stopping.", "info")
+    return go("/admin")
+
+
+async def _after(account: Account, message: str, *, form_key: bool = False) -> ResponseReturnValue:
+    """The answer to an action that worked: the new list for htmx, the page again for a plain form."""
+    if request.accept_mimetypes.best == "application/json":
+        return Response("{}", content_type="application/json")
+    if not wants_fragment():
+        await flash(message, "info")
+        return go("/sessions")
+    return await _list(account, message=message, form_key=form_key)
+
+
+async def _list(account: Account, *, message: str = "", form_key: bool = False) -> str:
+    html = await render_template("_sessions.html", **await _list_context(account))
+    if message:
+        notice = await render_template("_notice.html", message=message, kind="info")
+        html += f'<hx-partial hx-target="#notices" hx-swap="innerHTML">{notice}</hx-partial>'
+    if form_key:
+        # The form was used: the next one is another, so that it makes another session.
+        html += f'<input type="hidden" name="form_key" id="form-key" value="{_form_key()}" hx-swap-oob="true">'
+    return html
+
+
+async def _list_context(account: Account) -> dict[str, object]:
+    return {"sessions": await shown_sessions(account), "limit": hub().sessions.limit_for(guest=account.guest)}
+
+
+async def _page(
+    account: Account, *, error: HubError | None = None, name: str = "", source: str = ""
+) -> ResponseReturnValue:
+    files = [entry for entry in await hub().homes.list(str(account.id)) if entry.kind == "file"]
+    page = await render_template(
+        "sessions.html",
+        **await _list_context(account),
+        samples=samples.CATALOGUE,
+        files=[entry for entry in files if openable(entry.name)],
+        form_key=_form_key(),
+        error=error,
+        name=name,
+        source=source or request.args.get("source", ""),
+        max_upload=hub().settings.max_upload,
+    )
+    return page, error.status if error else 200
+
+
+async def _dialog(template: str, title: str, **context: object) -> str:
+    """A small form: into the page's dialog for htmx, on a page of its own where there is no script."""
+    if wants_fragment():
+        return await render_template(template, **context)
+    return await render_template("dialog.html", body=template, title=title, **context)
+
+
+def _form_key() -> str:
+    return secrets.token_urlsafe(16)

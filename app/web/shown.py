@@ -1,0 +1,103 @@
+"""What templates are given to show: times in words, sizes in units, a session as a row. Pure but for the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from app.sessions.models import Session, stops_at
+from app.sessions.state import State, Wanted
+from app.settings import Settings
+
+
+def ago(when: datetime | None, now: datetime | None = None) -> str:
+    """`just now`, `5 minutes ago`, `in 2 hours`: one unit, rounded down. Empty for None."""
+    if when is None:
+        return ""
+    seconds = ((now or datetime.now(UTC)) - when).total_seconds()
+    words = length(abs(seconds))
+    if abs(seconds) < 45:
+        return "just now" if seconds >= 0 else "in a moment"
+    return f"{words} ago" if seconds >= 0 else f"in {words}"
+
+
+def length(seconds: float) -> str:
+    """A length of time in its largest unit that fits once."""
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count != 1 else ''}"
+    return "a moment"
+
+
+def exact(when: datetime | None) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if when else ""
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that leaves up to three digits before the point: `0 B`, `1.4 MB` (powers of 1,000)."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A session as pages and the API show it."""
+
+    session: Session
+    position: int | None = None
+    stops_at: datetime | None = None
+    stops_why: str = ""
+
+    @classmethod
+    def of(cls, session: Session, settings: Settings, position: int | None = None) -> Shown:
+        deadline = stops_at(session, idle=settings.idle_timeout, max_age=settings.max_age)
+        at, why = deadline if deadline else (None, "")
+        return cls(session, position, at, str(why))
+
+    @property
+    def can_stop(self) -> bool:
+        return self.session.wanted is Wanted.RUNNING
+
+    @property
+    def ends_soon(self) -> bool:
+        return self.stops_at is not None and self.stops_at - datetime.now(UTC) < timedelta(minutes=10)
+
+    @property
+    def progress(self) -> str:
+        """What is happening, beyond the state's own word."""
+        session = self.session
+        if session.shown is State.QUEUED:
+            return f"Number {self.position} in line" if self.position else "In line"
+        if session.shown is State.STARTING:
+            return session.detail or "Starting VisiData"
+        return session.detail if session.shown is State.FAILED else ""
+
+    def as_json(self, settings: Settings) -> dict[str, object]:
+        """The session of the JSON API; times in ISO 8601, UTC."""
+        session = self.session
+        address = f"{settings.public_url}/sessions/{session.id}"
+        tty = f"{'wss' if settings.secure else 'ws'}{address[address.index(':') :]}/tty"
+        return {
+            "id": session.id,
+            "name": session.name,
+            "state": session.shown.value,
+            "reason": session.reason.value if session.reason and session.reason_text else None,
+            "detail": self.progress or session.reason_text,
+            "source": {session.source.kind: session.source.value} if session.source.kind != "empty" else None,
+            "position": self.position,
+            "created_at": _iso(session.created_at),
+            "started_at": _iso(session.started_at),
+            "last_input_at": _iso(session.last_input_at),
+            "stops_at": _iso(self.stops_at),
+            "url": address,
+            "tty_url": tty,
+        }
+
+
+def _iso(when: datetime | None) -> str | None:
+    return when.astimezone(UTC).isoformat() if when else None

@@ -1,0 +1,83 @@
+"""Static files: read once, compressed once, and kept by browsers for a year under an address that names their content."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from quart import Quart, Response, request
+from quart.typing import ResponseReturnValue
+from werkzeug.security import safe_join
+
+from app.errors import NotFound
+from app.web.security import public
+
+COMPRESSED = frozenset({".css", ".js", ".mjs", ".svg", ".json", ".webmanifest", ".txt"})
+TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".webmanifest": "application/manifest+json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    body: bytes
+    compressed: bytes | None
+    content_type: str
+    version: str
+    changed: float
+
+
+class Assets:
+    """The files below one folder. A file that changed on disk is read again, so that a developer sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[str, Asset] = {}
+
+    def get(self, name: str) -> Asset:
+        """Raises NotFound for what is not below the folder."""
+        joined = safe_join(str(self.folder), name)
+        path = Path(joined) if joined else None
+        if path is None or not path.is_file():
+            raise NotFound("There is nothing at this address.")
+        changed = path.stat().st_mtime
+        known = self._read.get(name)
+        if known is None or known.changed != changed:
+            known = self._read[name] = _load(path, changed)
+        return known
+
+    def url(self, name: str) -> str:
+        """`/static/<name>?v=<version>`; without a version where the file is missing (the set-up has not run)."""
+        try:
+            return f"/static/{name}?v={self.get(name).version}"
+        except NotFound:
+            return f"/static/{name}"
+
+
+def _load(path: Path, changed: float) -> Asset:
+    body = path.read_bytes()
+    kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    if kind.startswith("text/"):
+        kind += "; charset=utf-8"
+    packed = gzip.compress(body, 9, mtime=0) if path.suffix in COMPRESSED else None
+    return Asset(body, packed, kind, hashlib.sha256(body).hexdigest()[:12], changed)
+
+
+def set_up(app: Quart, folder: Path) -> None:
+    assets = Assets(folder)
+    app.jinja_env.globals["static"] = assets.url
+
+    @app.get("/static/<path:name>", endpoint="static")
+    @public("styles, scripts and pictures, which are the same for everybody")
+    async def static(name: str) -> ResponseReturnValue:
+        asset = assets.get(name)
+        pack = asset.compressed is not None and "gzip" in request.headers.get("Accept-Encoding", "")
+        response = Response(asset.compressed if pack else asset.body, content_type=asset.content_type)
+        if pack:
+            response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+        lasting = request.args.get("v") == asset.version
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
+        response.set_etag(asset.version)
+        return await response.make_conditional(request)

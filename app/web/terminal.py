@@ -1,0 +1,129 @@
+"""The terminal page, its WebSocket, and what the page asks while a session is not running.
+
+Checks login, ownership and origin, then hands the WebSocket to `app.terminal`. Must not look into what is carried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+from quart import Blueprint, Quart, current_app, g, jsonify, render_template, request, websocket
+from quart.typing import ResponseReturnValue
+
+from app.errors import BadInput, NotFound
+from app.sessions.models import Session
+from app.sessions.state import State
+from app.terminal.events import Deadline
+from app.terminal.terminal import TerminalTarget, serve_viewer
+from app.web.context import hub
+from app.web.security import TTY_LIMIT, Limits, by_cookie_or_token, maybe_me, me
+from app.web.sessions import show
+from app.web.shown import Shown
+
+blueprint = Blueprint("terminal", __name__, url_prefix="/sessions")
+
+MOST_WAIT = 30.0  # Seconds that a request may wait for a state; below every load balancer's limit.
+
+
+@blueprint.get("/<session_id>")
+async def page(session_id: str) -> ResponseReturnValue:
+    session = await hub().sessions.get(me().id, session_id)
+    g.inline_styles = True  # xterm.js's DOM renderer writes style elements; without them the screen is black.
+    return await render_template("terminal.html", session=session, shown=await show(session))
+
+
+@blueprint.get("/<session_id>/state")
+async def state(session_id: str) -> ResponseReturnValue:
+    """The session's state as JSON; `?wait=running&timeout=25` answers when it gets there or time is up."""
+    shown = await wait_for(me().id, session_id, request.args.get("wait"), request.args.get("timeout"))
+    session = shown.session
+    return jsonify(
+        state=session.shown.value,
+        reason=session.reason.value if session.reason and session.reason_text else None,
+        reason_text=session.reason_text,
+        detail=shown.progress,
+        generation=session.generation,
+        stops_at=shown.stops_at.isoformat() if shown.stops_at else None,
+    )
+
+
+async def wait_for(user_id: Any, session_id: str, state: str | None, timeout: str | None) -> Shown:
+    """The session once it is in `state` (or cannot get there by itself any more), or after `timeout` seconds."""
+    if state is not None and state not in State.__members__.values():
+        raise BadInput(f"`wait` takes one of {', '.join(State)}.", field="wait")
+    try:
+        seconds = min(float(timeout or MOST_WAIT), MOST_WAIT)
+    except ValueError:
+        raise BadInput("`timeout` takes a number of seconds.", field="timeout") from None
+    sessions = hub().sessions
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    with hub().changes.subscribe(user_id) as changes:
+        while True:
+            shown = await show(await sessions.get(user_id, session_id))
+            at_rest = shown.session.shown in (State.STOPPED, State.FAILED)
+            left = until - loop.time()
+            if state is None or shown.session.shown == state or at_rest or left <= 0 or not changes.open():
+                return shown
+            # Notifications are hints: look again now and then in any case.
+            await changes.wait(min(left, 2.0))
+
+
+class _Viewer:
+    """Quart's WebSocket as `app.terminal` wants it. Quart reports a lost peer by cancelling the handler's task."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        await websocket.send(data)
+
+    async def send_text(self, text: str) -> None:
+        await websocket.send(text)
+
+    async def receive(self) -> bytes | str:
+        message: bytes | str | None = await websocket.receive()
+        return message or b""  # Quart gives None for an empty frame.
+
+    async def close(self, code: int, reason: str) -> None:
+        await websocket.close(code, reason)
+
+
+async def tty(session_id: str) -> None:
+    offered = websocket.requested_subprotocols
+    protocol: Literal["hub.tty.v1", "webtty"] = "webtty"
+    if "hub.tty.v1" in offered:
+        protocol = "hub.tty.v1"
+    elif "webtty" not in offered:
+        raise BadInput("Offer the subprotocol hub.tty.v1 or webtty.")
+    account = maybe_me()
+    limits: Limits = current_app.extensions["limits"]
+    await limits.spend(f"tty {account.id if account else websocket.remote_addr}", *TTY_LIMIT)
+    await websocket.accept(subprotocol=protocol)
+    if account is None:
+        await websocket.close(4401, "Log in first.")
+        return
+    try:
+        session = await hub().sessions.get(account.id, session_id)
+    except NotFound:
+        await websocket.close(4404, "There is no such session among yours.")
+        return
+    if session.state is not State.RUNNING or session.address is None or session.credential is None:
+        await websocket.close(4409, f"The session is not running: {session.state_text.lower()}.")
+        return
+    await serve_viewer(
+        hub().terminals,
+        TerminalTarget(session.id, session.generation, session.address, session.credential),
+        _Viewer(),
+        protocol=protocol,
+        deadline=_deadline(session),
+    )
+
+
+def _deadline(session: Session) -> Deadline | None:
+    shown = Shown.of(session, hub().settings)
+    if shown.stops_at is None or not shown.ends_soon:
+        return None
+    return Deadline(shown.stops_at.isoformat(), shown.stops_why)
+
+
+def set_up(app: Quart) -> None:
+    app.add_websocket("/sessions/<session_id>/tty", "terminal.tty", by_cookie_or_token(tty))

@@ -1,0 +1,167 @@
+// What the pages do beyond htmx: dialogs, uploads with progress, and saying so when the live list is not live.
+// Every page works without this file; nothing here knows a session's state.
+
+const dialog = document.getElementById("dialog");
+
+document.addEventListener("htmx:after:swap", () => {
+  if (dialog.childElementCount && !dialog.open) {
+    dialog.showModal();
+    (dialog.querySelector("[autofocus]") ?? dialog.querySelector("button"))?.focus();
+  }
+});
+
+dialog.addEventListener("click", (event) => {
+  if (event.target === dialog || event.target.closest("[data-close]")) {
+    event.preventDefault();
+    dialog.close();
+  }
+});
+dialog.addEventListener("close", () => dialog.replaceChildren());
+
+document.addEventListener("htmx:finally:request", (event) => {
+  const context = event.detail.ctx;
+  // The question was answered: it goes, unless it was asked again because the answer would not do.
+  if (context?.sourceElement?.closest?.("dialog") && context.request.method === "POST" && context.response?.status !== 422) {
+    dialog.close();
+  }
+});
+
+document.addEventListener("htmx:error", () => {
+  notice("The Hub could not be reached, so nothing was changed. Try again in a moment.", "error");
+});
+
+function notice(text, kind) {
+  const paragraph = Object.assign(document.createElement("p"), { className: `notice ${kind}`, textContent: text });
+  document.getElementById("notices").replaceChildren(paragraph);
+}
+
+// The live list
+
+const offline = document.getElementById("offline");
+if (offline) {
+  document.addEventListener("htmx:sse:error", (event) => {
+    if (event.detail.status === 401) location.reload();
+    offline.hidden = false;
+  });
+  document.addEventListener("htmx:sse:after:connection", () => (offline.hidden = true));
+}
+
+// Uploads: one after the other, each with its own line. What is dropped on the sessions page can be opened at once.
+
+const place = document.querySelector("[data-upload]");
+if (place) {
+  const lines = document.getElementById("uploads");
+  const limit = Number(place.dataset.limit);
+  const folder = place.dataset.folder ? `${place.dataset.folder}/` : "";
+  const picker = place.querySelector("[data-pick]");
+  let queue = Promise.resolve();
+  let under = 0;
+  let running = 0;
+
+  place.querySelector("[data-no-script]")?.remove();
+  picker.required = false;
+  picker.addEventListener("change", () => {
+    take(picker.files);
+    picker.value = "";
+  });
+  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragenter", (event) => {
+    if (carriesFiles(event)) document.body.classList.toggle("dropping", ++under > 0);
+  });
+  addEventListener("dragleave", (event) => {
+    if (carriesFiles(event)) document.body.classList.toggle("dropping", --under > 0);
+  });
+  addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    under = 0;
+    document.body.classList.remove("dropping");
+    take(event.dataTransfer.files);
+  });
+  addEventListener("beforeunload", (event) => running && event.preventDefault());
+
+  function take(files) {
+    for (const file of files) {
+      const line = addLine(file.name);
+      if (file.size > limit) fail(line, `It is larger than ${place.dataset.limitText}, which is the most that the Hub takes.`);
+      else queue = queue.then(() => send(file, line));
+    }
+  }
+
+  function addLine(name) {
+    const line = document.createElement("div");
+    line.className = "uploading";
+    line.append(Object.assign(document.createElement("b"), { textContent: name }), document.createElement("span"));
+    line.append(Object.assign(document.createElement("progress"), { max: 1, value: 0, ariaLabel: `Uploading ${name}` }));
+    line.children[1].textContent = "Waiting";
+    lines.append(line);
+    return line;
+  }
+
+  function fail(line, words, again) {
+    line.classList.add("failed");
+    line.children[1].textContent = "Not uploaded";
+    line.querySelector("progress").remove();
+    line.append(Object.assign(document.createElement("span"), { className: "why", textContent: words }));
+    if (again) {
+      const button = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Try again" });
+      button.addEventListener("click", () => {
+        line.remove();
+        again();
+      });
+      line.append(button);
+    }
+  }
+
+  function send(file, line) {
+    return new Promise((done) => {
+      const request = new XMLHttpRequest();
+      const bar = line.querySelector("progress");
+      const address = `/files/upload/${(folder + file.name).split("/").map(encodeURIComponent).join("/")}`;
+      const cancel = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Cancel" });
+      running++;
+      request.open("PUT", address);
+      request.setRequestHeader("Accept", "application/json");
+      request.upload.addEventListener("progress", (event) => {
+        bar.value = event.loaded / event.total;
+        line.children[1].firstChild.data = event.loaded === event.total ? "Storing " : `${Math.floor(bar.value * 100)} % `;
+      });
+      request.addEventListener("loadend", () => {
+        running--;
+        cancel.remove();
+        if (request.status === 201) finish(line, JSON.parse(request.responseText));
+        else if (request.status === 401) location.reload();
+        else fail(line, reason(request), request.status !== 413 && (() => take([file])));
+        done();
+      });
+      cancel.addEventListener("click", () => request.abort());
+      line.children[1].replaceChildren(document.createTextNode("0 % "), cancel);
+      request.send(file);
+    });
+  }
+
+  function reason(request) {
+    try {
+      return JSON.parse(request.responseText).detail;
+    } catch {
+      return request.status ? `The Hub answered ${request.status}.` : "It was cancelled, or the connection broke. Nothing was stored.";
+    }
+  }
+
+  function finish(line, stored) {
+    line.querySelector("progress").remove();
+    line.children[0].textContent = stored.name;
+    line.children[1].replaceChildren("Uploaded ");
+    if (stored.openable) {
+      const form = Object.assign(document.createElement("form"), { method: "post", action: "/sessions" });
+      for (const [name, value] of [["source", `file:${stored.path}`], ["open", "1"]]) {
+        form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+      }
+      form.append(Object.assign(document.createElement("button"), { className: "small primary", textContent: "Open in VisiData" }));
+      line.children[1].replaceChildren(form);
+    }
+    if (document.getElementById("files")) htmx.ajax("GET", location.pathname + location.search, { target: "#files", swap: "innerHTML" });
+    else document.querySelector("form.create select")?.prepend(new Option(stored.name, `file:${stored.path}`));
+  }
+}

@@ -1,0 +1,285 @@
+"""The heart of the relay: who gets which bytes, when, and who has to wait."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.terminal.events import Deadline, Hello, ProtocolError, Size, State, Title
+from app.terminal.fanout import Fanout, Limits, Viewer
+
+SMALL = Limits(high=100, low=40, skip=160, chunk=30, coalesce=0.004, repaint=1.0)
+
+
+def drain(fanout: Fanout, viewer: Viewer, now: float = 100.0) -> bytes:
+    """All that the viewer may be sent, from `now` on, before it acknowledges anything."""
+    sent = b""
+    while (due := fanout.due(viewer, now)) is not None:
+        now = due
+        sent += fanout.take(viewer, now)
+    return sent
+
+
+def test_two_windows_of_one_person_show_the_same():
+    fanout = Fanout()
+    first, second = fanout.attach("drive"), fanout.attach("drive")
+    fanout.feed(b"\x1b[Hcities")
+    assert drain(fanout, first) == drain(fanout, second) == b"\x1b[Hcities"
+    assert fanout.held == 0
+
+
+def test_a_window_opened_later_gets_the_terminals_modes_and_asks_for_a_repaint():
+    fanout = Fanout()
+    first = fanout.attach("drive")
+    fanout.feed(b"\x1b[?1049h\x1b[?1hcities")
+    drain(fanout, first)
+    assert not fanout.repaint_wanted
+    later = fanout.attach("drive")
+    restored = drain(fanout, later)
+    assert b"\x1b[?1049h" in restored
+    assert b"\x1b[?1h" in restored
+    assert b"cities" not in restored
+    assert fanout.repaint_wanted
+    fanout.feed(b"repainted")
+    assert drain(fanout, later, 200.0) == b"repainted"
+
+
+def test_the_answer_to_a_key_goes_out_at_once_and_a_flood_in_few_messages():
+    fanout = Fanout(SMALL)
+    viewer = fanout.attach("drive")
+    fanout.feed(b"first")
+    assert fanout.due(viewer, 10.0) == 10.0
+    fanout.take(viewer, 10.0)
+    fanout.feed(b"more")
+    assert fanout.due(viewer, 10.001) == pytest.approx(10.004)
+    fanout.typed(viewer)
+    assert fanout.due(viewer, 10.001) == 10.001
+    fanout.take(viewer, 10.001)
+    fanout.feed(b"x" * SMALL.chunk)
+    assert fanout.due(viewer, 10.002) == 10.002
+    assert len(fanout.take(viewer, 10.002)) == SMALL.chunk
+    fanout.feed(b"after a while")
+    assert fanout.due(viewer, 11.0) == 11.0
+
+
+def test_a_page_that_acknowledges_never_has_more_in_flight_than_the_mark():
+    fanout = Fanout(SMALL)
+    viewer = fanout.attach("drive")
+    fanout.ack(viewer, 0)
+    fanout.feed(b"x" * 130)
+    sent = drain(fanout, viewer)
+    assert SMALL.high <= len(sent) < SMALL.high + SMALL.chunk
+    assert fanout.due(viewer, 200.0) is None
+    fanout.ack(viewer, len(sent))
+    assert len(drain(fanout, viewer, 200.0)) == 130 - len(sent)
+
+
+def test_a_client_that_never_acknowledges_is_held_back_by_tcp_alone():
+    fanout = Fanout(SMALL)
+    viewer = fanout.attach("drive")
+    fanout.feed(b"x" * 130)
+    assert len(drain(fanout, viewer)) == 130
+
+
+def test_an_acknowledgement_of_more_than_was_sent_is_an_error():
+    fanout = Fanout()
+    viewer = fanout.attach("drive")
+    fanout.feed(b"12345")
+    drain(fanout, viewer)
+    fanout.ack(viewer, 5)
+    fanout.ack(viewer, 3)
+    assert viewer.in_flight == 0
+    with pytest.raises(ProtocolError):
+        fanout.ack(viewer, 6)
+
+
+def test_reading_rests_only_while_every_driver_is_behind_and_goes_on_below_the_low_mark():
+    fanout = Fanout(SMALL)
+    fast, slow = fanout.attach("drive"), fanout.attach("drive")
+    fanout.feed(b"x" * 110)
+    assert fanout.paused
+    drain(fanout, fast)
+    assert not fanout.paused
+    fanout.detach(fast)
+    assert fanout.paused
+    fanout.take(slow, 100.0)
+    fanout.take(slow, 101.0)
+    assert fanout.paused, "between the marks it stays as it was"
+    drain(fanout, slow)
+    assert not fanout.paused
+
+
+def test_a_driver_that_lost_its_place_does_not_keep_reading_going_for_one_that_has_not():
+    fanout = Fanout(SMALL)
+    keen, lost = fanout.attach("drive"), fanout.attach("drive")
+    for _ in range(10):
+        fanout.feed(b"x" * 20)
+        drain(fanout, keen)
+    assert lost.lost
+    fanout.feed(b"y" * 110)
+    assert fanout.paused
+    assert drain(fanout, keen) == b"y" * 110
+
+
+def test_somebody_who_only_watches_holds_nobody_up():
+    fanout = Fanout(SMALL)
+    watcher = fanout.attach("watch")
+    for _ in range(50):
+        fanout.feed(b"x" * 20)
+        assert not fanout.paused
+    assert fanout.held <= SMALL.skip + 20
+    assert watcher.lost
+
+
+def test_a_slow_window_skips_ahead_once_it_has_drained_and_not_more_than_once_a_second():
+    fanout = Fanout(SMALL)
+    fast, slow = fanout.attach("drive"), fanout.attach("drive")
+    fanout.ack(slow, 0)
+    total = 0
+    now = 0.0
+    for _ in range(40):
+        fanout.feed(b"x" * 20)
+        total += len(drain(fanout, fast, now))
+        drain(fanout, slow, now)
+        now += 0.01
+    assert total == 800, "the fast one got everything"
+    assert slow.lost
+    assert fanout.due(slow, now) is None, "what is in flight must reach the screen first"
+    fanout.ack(slow, slow.sent)
+    assert fanout.due(slow, now) == now
+    assert fanout.take(slow, now).startswith(b"\x18")
+    assert fanout.repaint_wanted
+    fanout.ack(slow, slow.sent)
+    for _ in range(10):
+        fanout.feed(b"x" * 20)
+        drain(fanout, fast, now)
+    assert slow.lost
+    assert fanout.due(slow, now + 0.1) == pytest.approx(now + 1.0)
+
+
+def test_the_last_driver_to_give_its_size_decides_and_the_others_are_told():
+    fanout = Fanout()
+    desk, phone = fanout.attach("drive", Size(200, 50)), fanout.attach("drive")
+    fanout.connected()
+    assert fanout.size == Size(200, 50)
+    desk.take_notices(), phone.take_notices()
+    fanout.resize(phone, Size(40, 20))
+    assert fanout.size == Size(40, 20)
+    assert desk.take_notices() == [Hello("drive", Size(40, 20))]
+    assert phone.take_notices() == []
+    fanout.detach(phone)
+    assert fanout.size == Size(200, 50), "the desk's window is the only one left"
+    assert desk.take_notices() == [Hello("drive", Size(200, 50))]
+
+
+def test_a_watchers_window_changes_nothing():
+    fanout = Fanout()
+    watcher = fanout.attach("watch", Size(10, 10))
+    fanout.connected()
+    fanout.resize(watcher, Size(11, 11))
+    assert fanout.size is None
+    (hello,) = watcher.take_notices()
+    assert isinstance(hello, Hello)
+    assert hello.mode == "watch"
+
+
+def test_a_break_upstream_is_told_and_cut_sequences_are_ended():
+    fanout = Fanout()
+    viewer = fanout.attach("drive")
+    fanout.connected()
+    fanout.feed(b"a\x1b[3")
+    viewer.take_notices()
+    fanout.broken()
+    assert viewer.take_notices() == [State("reconnecting")]
+    assert drain(fanout, viewer) == b"a\x1b[3\x18"
+    fanout.connected()
+    assert [type(notice) for notice in viewer.take_notices()] == [Hello]
+
+
+def test_only_the_newest_notice_of_a_kind_waits_for_a_viewer():
+    fanout = Fanout()
+    viewer = fanout.attach("drive")
+    for minute in range(1000):
+        fanout.tell(Deadline(f"2030-01-01T00:{minute % 60:02}:00Z", "idle"))
+        fanout.feed(b"\x1b]2;sheet %d\x07" % minute)
+    assert viewer.take_notices() == [Deadline("2030-01-01T00:39:00Z", "idle"), Title("sheet 999")]
+
+
+def test_a_window_opened_later_knows_the_title_and_the_deadline():
+    fanout = Fanout()
+    fanout.feed(b"\x1b]2;cities\x07")
+    fanout.tell(Deadline("2030-01-01T00:00:00Z", "idle"))
+    assert fanout.attach("watch").take_notices() == [Title("cities"), Deadline("2030-01-01T00:00:00Z", "idle")]
+    fanout.tell(Deadline(None))
+    assert fanout.attach("watch").take_notices() == [Title("cities")]
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("feed"), st.binary(min_size=1, max_size=50)),
+        st.tuples(st.just("take"), st.integers(0, 3)),
+        st.tuples(st.just("ack"), st.integers(0, 3)),
+        st.tuples(st.just("come"), st.sampled_from(["drive", "watch"])),
+        st.tuples(st.just("go"), st.integers(1, 3)),
+    ),
+    max_size=200,
+)
+
+
+@given(st.booleans(), steps)
+def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_wrong_one(
+    acknowledges: bool, course: list[tuple[str, object]]
+):
+    """The owner's window is there all the time, others come and go, slow or dead. Upstream respects the pause."""
+    fanout = Fanout(SMALL)
+    owner = fanout.attach("drive")
+    if acknowledges:
+        fanout.ack(owner, 0)
+    viewers = [owner]
+    screens: dict[Viewer, bytearray] = {owner: bytearray()}
+    since: dict[Viewer, int] = {owner: 0}  # Where in the stream the viewer's unbroken output begins.
+    stream = bytearray()
+    other_driver = False
+    now = 0.0
+    for step, value in course:
+        now += 0.5
+        if step == "feed" and not fanout.paused:
+            assert isinstance(value, bytes)
+            stream += value
+            fanout.feed(value)
+        elif step == "come" and len(viewers) < 4:
+            other_driver |= value == "drive"
+            viewer = fanout.attach(value)  # type: ignore[arg-type]
+            viewers.append(viewer)
+            screens[viewer] = bytearray()
+            since[viewer] = len(stream)
+        elif step == "go" and isinstance(value, int) and value < len(viewers):
+            fanout.detach(viewers.pop(value))
+        elif step in ("take", "ack") and isinstance(value, int) and value < len(viewers):
+            viewer = viewers[value]
+            if step == "ack":
+                if viewer is not owner or acknowledges:
+                    fanout.ack(viewer, viewer.sent)
+            elif (due := fanout.due(viewer, now)) is not None and due <= now:
+                lost = viewer.lost
+                data = fanout.take(viewer, now)
+                if lost:
+                    screens[viewer].clear()
+                    since[viewer] = len(stream)
+                else:
+                    screens[viewer] += data
+        for viewer in viewers:
+            at = since[viewer]
+            assert stream[at : at + len(screens[viewer])] == screens[viewer]
+        assert fanout.held <= SMALL.skip + 50, "memory is bounded whoever is slow"
+    if not other_driver:
+        assert not owner.lost
+        assert since[owner] == 0
+        while len(screens[owner]) < len(stream):
+            if acknowledges:
+                fanout.ack(owner, owner.sent)
+            now += 1.0
+            assert fanout.due(owner, now) is not None, "the owner is never stuck"
+            screens[owner] += fanout.take(owner, now)
+        assert screens[owner] == stream

@@ -1,0 +1,350 @@
+"""The relay between viewers and a run, over real sockets to a server that speaks GoTTY's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from fake_gotty import CREDENTIAL, FakeGotty
+from fake_viewer import FakeViewer
+
+from app.terminal.events import Deadline, Size
+from app.terminal.fanout import Limits
+from app.terminal.terminal import Patience, Terminals, TerminalTarget
+
+QUICK = Patience(grace=0.1, give_up=0.3, retry=0.05, redraw=0.01, handshake=0.2, farewell=0.2, viewers=3, typed=50_000)
+
+
+def target(gotty: FakeGotty, generation: int = 1, credential: str = CREDENTIAL) -> TerminalTarget:
+    return TerminalTarget("s1", generation, gotty.address, credential)
+
+
+@pytest.fixture
+async def gotty() -> AsyncIterator[FakeGotty]:
+    async with FakeGotty() as server:
+        yield server
+
+
+@pytest.fixture
+async def terminals() -> AsyncIterator[Terminals]:
+    live = Terminals(patience=QUICK)
+    yield live
+    await live.close_all()
+
+
+@pytest.mark.parametrize("dialect", ["gotty", "webtty"])
+async def test_a_person_types_and_sees_what_the_program_answers(dialect: str):
+    heard: list[str] = []
+    async with FakeGotty(dialect) as gotty:
+        terminals = Terminals(on_input=heard.append, patience=QUICK)
+        viewer = FakeViewer(terminals, target(gotty), size=Size(200, 50))
+        assert await viewer.until_told("hello") == {"type": "hello", "mode": "drive", "cols": 200, "rows": 50}
+        await gotty.until(lambda: gotty.sizes == [(200, 50)])
+        viewer.say("größe".encode())
+        await gotty.until(lambda: gotty.typed == "größe")
+        await gotty.write(b"\x1b[Hcities\xc3")
+        await gotty.write(b"\xa9")
+        await viewer.until(lambda: viewer.screen == b"\x1b[Hcit" + "iesé".encode())
+        viewer.say({"type": "resize", "cols": 100, "rows": 30})
+        await gotty.until(lambda: gotty.sizes[-1] == (100, 30))
+        assert heard == ["s1"]
+        await viewer.leave()
+        await terminals.close_all()
+
+
+async def test_the_run_is_told_the_credential_and_nothing_of_the_browser(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    assert gotty.openings == [{"Arguments": "", "AuthToken": CREDENTIAL}]
+    assert not {"origin", "cookie", "authorization", "sec-websocket-extensions"} & gotty.headers[0].keys()
+    assert CREDENTIAL not in repr(target(gotty))
+    await viewer.leave()
+
+
+async def test_any_number_of_viewers_share_one_connection_and_only_drivers_type(gotty: FakeGotty, terminals: Terminals):
+    owner = FakeViewer(terminals, target(gotty), size=Size(80, 24))
+    watcher = FakeViewer(terminals, target(gotty), mode="watch")
+    await owner.until_told("hello")
+    assert (await watcher.until_told("hello"))["mode"] == "watch"
+    assert terminals.viewers("s1") == 2
+    watcher.say(b"q")
+    watcher.say({"type": "resize", "cols": 10, "rows": 10})
+    watcher.say({"type": "ping"})
+    await watcher.until_told("pong")
+    owner.say(b"j")
+    await gotty.until(lambda: gotty.typed == "j")
+    await gotty.write(b"shown to both")
+    await owner.until(lambda: owner.screen == b"shown to both")
+    await watcher.until(lambda: watcher.screen == b"shown to both")
+    assert len(gotty.connections) == 1
+    assert gotty.sizes == [(80, 24)]
+    await asyncio.gather(owner.leave(), watcher.leave())
+
+
+async def test_a_reload_finds_the_connection_again_and_gets_a_repaint(gotty: FakeGotty, terminals: Terminals):
+    first = FakeViewer(terminals, target(gotty), size=Size(80, 24))
+    await first.until_told("hello")
+    await gotty.write(b"\x1b[?1049h\x1b[?1hsheet")
+    await first.until(lambda: first.screen.endswith(b"sheet"))
+    await first.leave()
+    gotty.on_resize = lambda: b"<%dx%d>" % gotty.sizes[-1]
+    again = FakeViewer(terminals, target(gotty), size=Size(80, 24))
+    await again.until(lambda: again.screen.endswith(b"<80x24>"))
+    assert again.screen.index(b"\x1b[?1049h") < again.screen.index(b"<80x23>"), "the modes come before the repaint"
+    assert gotty.sizes == [(80, 24), (80, 23), (80, 24)]
+    assert len(gotty.openings) == 1
+    await again.leave()
+
+
+async def test_the_connection_goes_some_time_after_the_last_viewer(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    await viewer.leave()
+    assert len(gotty.connections) == 1
+    await gotty.until(lambda: not gotty.connections)
+
+
+async def test_a_broken_connection_comes_back_and_what_is_typed_meanwhile_is_never_sent_late(
+    gotty: FakeGotty, terminals: Terminals
+):
+    viewer = FakeViewer(terminals, target(gotty), size=Size(80, 24))
+    await viewer.until_told("hello")
+    await gotty.write(b"before\x1b[")
+    await viewer.until(lambda: viewer.screen == b"before\x1b[")
+    await gotty.stop()
+    assert (await viewer.until_told("state"))["state"] == "reconnecting"
+    viewer.say(b"lost")
+    await gotty.start()
+    await viewer.until_told("hello", 2)
+    viewer.say(b"j")
+    await gotty.until(lambda: gotty.typed == "j")
+    await gotty.write(b"after")
+    await viewer.until(lambda: viewer.screen == b"before\x1b[\x18after")
+    await gotty.until(lambda: gotty.sizes[-1] == (80, 24))
+    assert viewer.closed is None
+    await viewer.leave()
+
+
+async def test_a_run_that_does_not_answer_is_given_up_and_the_page_asks_again(terminals: Terminals):
+    gotty = FakeGotty()
+    await gotty.start()
+    await gotty.stop()
+    viewer = FakeViewer(terminals, target(gotty))
+    assert (await viewer.until_closed())[0] == 1012
+    assert viewer.texts == [], "nobody was told that it is live"
+    assert terminals.open_terminals() == 0
+
+
+async def test_a_wrong_credential_is_never_taken_for_a_live_terminal(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty, credential="hub:wrong"))
+    assert (await viewer.until_closed())[0] == 1012
+    assert viewer.texts == []
+
+
+async def test_a_run_that_sends_garbage_is_left_and_tried_again(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    await gotty.send("1not base64")
+    await viewer.until_told("hello", 2)
+    assert len(gotty.openings) == 2
+    await viewer.leave()
+
+
+async def test_a_silent_upstream_is_found_out():
+    async with FakeGotty() as gotty:
+        terminals = Terminals(patience=Patience(keepalive=0.05, retry=0.05))
+        viewer = FakeViewer(terminals, target(gotty))
+        await viewer.until_told("hello")
+        await gotty.until(lambda: gotty.pings >= 5)
+        assert len(gotty.openings) == 1, "one that answers is kept"
+        gotty.silent = True
+        await gotty.until(lambda: len(gotty.openings) >= 2)
+        await viewer.leave()
+        await terminals.close_all()
+
+
+async def test_when_the_run_ends_viewers_get_the_rest_are_told_why_and_are_closed(
+    gotty: FakeGotty, terminals: Terminals
+):
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    await gotty.write(b"bye")
+    await viewer.until(lambda: viewer.screen == b"bye")
+    await terminals.end("s1", 1, "stopped", "quit", "You quit VisiData.")
+    assert await viewer.until_closed() == (1000, "The session ended.")
+    assert viewer.notices[-1] == {"type": "state", "state": "stopped", "reason": "quit", "text": "You quit VisiData."}
+    await gotty.until(lambda: not gotty.connections)
+    assert terminals.open_terminals() == 0
+
+
+async def test_the_end_of_one_run_leaves_the_next_one_alone(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty, generation=2))
+    await viewer.until_told("hello")
+    await terminals.end("s1", 1, "stopped", "quit")
+    await gotty.write(b"still here")
+    await viewer.until(lambda: viewer.screen == b"still here")
+    await viewer.leave()
+
+
+async def test_a_viewer_that_takes_nothing_does_not_hold_up_the_end(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty), stuck=True)
+    await gotty.until(lambda: bool(gotty.connections))
+    await gotty.write(b"x" * 1000)
+    async with asyncio.timeout(3):
+        await terminals.end("s1", 1, "stopped", "quit")
+    assert (await viewer.until_closed())[0] == 1000
+
+
+async def test_a_replica_that_leaves_sends_its_viewers_to_another(gotty: FakeGotty):
+    terminals = Terminals(patience=QUICK)
+    viewers = [FakeViewer(terminals, target(gotty)), FakeViewer(terminals, target(gotty), mode="watch")]
+    for viewer in viewers:
+        await viewer.until_told("hello")
+    await terminals.close_all()
+    for viewer in viewers:
+        assert (await viewer.until_closed())[0] == 1012
+    await gotty.until(lambda: not gotty.connections)
+    late = FakeViewer(terminals, target(gotty))
+    assert (await late.until_closed())[0] == 1012
+
+
+async def test_people_are_warned_of_a_deadline_and_told_when_it_is_off(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty), deadline=Deadline("2030-01-01T00:00:00+00:00", "idle"))
+    assert (await viewer.until_told("deadline"))["why"] == "idle"
+    terminals.push_deadline("s1", None)
+    assert (await viewer.until_told("deadline", 2))["at"] is None
+    terminals.push_state("s1", "stopping", "idle")
+    assert (await viewer.until_told("state"))["state"] == "stopping"
+    terminals.push_state("another", "stopping")
+    await viewer.leave()
+
+
+async def test_a_slow_viewer_never_slows_a_fast_one_and_memory_stays_bounded(gotty: FakeGotty):
+    limits = Limits(high=20_000, low=10_000, skip=40_000, chunk=8_000)
+    terminals = Terminals(patience=QUICK, limits=limits)
+    fast = FakeViewer(terminals, target(gotty), size=Size(80, 24))
+    slow = FakeViewer(terminals, target(gotty))
+    await fast.until_told("hello")
+    await slow.until_told("hello")
+    slow.gate.clear()
+    flood = b"".join(b"%07d\n" % line for line in range(50_000))
+    for start in range(0, len(flood), 1_000):
+        await gotty.write(flood[start : start + 1_000])
+    await fast.until(lambda: len(fast.screen) == len(flood))
+    assert fast.screen == flood
+    assert len(fast.messages) < len(flood) / 1_000, "it comes in fewer messages than GoTTY sent"
+    gotty.on_resize = lambda: b"repainted"
+    slow.gate.set()
+    await slow.until(lambda: slow.screen.endswith(b"repainted"))
+    assert len(slow.screen) < len(flood) / 2
+    await asyncio.gather(fast.leave(), slow.leave())
+    await terminals.close_all()
+
+
+async def test_a_page_that_acknowledges_nothing_more_holds_the_program_back(gotty: FakeGotty):
+    terminals = Terminals(patience=QUICK, limits=Limits(high=20_000, low=10_000, skip=200_000))
+    viewer = FakeViewer(terminals, target(gotty))
+    viewer.say({"type": "ack", "bytes": 0})
+    await viewer.until_told("hello")
+    total = 40 * 1024 * 1024
+    written = 0
+
+    async def flood() -> None:
+        nonlocal written
+        while written < total:
+            await gotty.write(b"x" * 30_000)
+            written += 30_000
+
+    writing = asyncio.create_task(flood())
+    done, _ = await asyncio.wait({writing}, timeout=1.0)
+    assert not done, "the program waits"
+    assert len(viewer.screen) <= 20_000 + 64 * 1024
+    held, before = written, len(viewer.screen)
+    viewer.say({"type": "ack", "bytes": before})
+    await viewer.until(lambda: len(viewer.screen) > before)
+    assert held < total / 2
+    writing.cancel()
+    await viewer.leave()
+    await terminals.close_all()
+
+
+async def test_typing_into_a_program_that_takes_none_is_bounded_and_said(gotty: FakeGotty, terminals: Terminals):
+    gotty.deaf = True
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    for _ in range(1000):
+        if viewer.closed:
+            break
+        viewer.say(b"x" * 60_000)
+        await asyncio.sleep(0)
+    assert (await viewer.until_closed())[0] == 1013
+    assert viewer.notices[-1]["reason"] == "input_stuck"
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (b"x" * 65_537, 1009),
+        ("{", 1008),
+        ('{"type":"resize","cols":0,"rows":1}', 1008),
+        ('{"type":"ack","bytes":9}', 1008),
+    ],
+)
+async def test_a_viewer_that_breaks_the_rules_is_closed_and_nobody_else(
+    gotty: FakeGotty, terminals: Terminals, message: bytes | str, code: int
+):
+    good, bad = FakeViewer(terminals, target(gotty)), FakeViewer(terminals, target(gotty))
+    await bad.until_told("hello")
+    bad.say(message)
+    assert (await bad.until_closed())[0] == code
+    await gotty.write(b"fine")
+    await good.until(lambda: good.screen == b"fine")
+    await good.leave()
+
+
+async def test_one_session_has_a_limit_of_windows(gotty: FakeGotty, terminals: Terminals):
+    viewers = [FakeViewer(terminals, target(gotty)) for _ in range(3)]
+    for viewer in viewers:
+        await viewer.until_told("hello")
+    assert (await FakeViewer(terminals, target(gotty)).until_closed())[0] == 1013
+    await viewers.pop().leave()
+    again = FakeViewer(terminals, target(gotty))
+    await again.until_told("hello")
+    await asyncio.gather(*(viewer.leave() for viewer in [*viewers, again]))
+
+
+async def test_a_viewer_whose_request_is_cancelled_leaves_nothing_behind(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    before = asyncio.all_tasks()
+    viewer.task.cancel()
+    await asyncio.gather(viewer.task, return_exceptions=True)
+    assert terminals.viewers("s1") == 0
+    assert viewer.closed is not None
+    assert not [task for task in asyncio.all_tasks() & before if task.get_name().startswith("viewer")]
+
+
+async def test_a_gotty_client_attaches_to_a_session_as_to_gotty(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty), protocol="webtty")
+    viewer.say('{"Arguments":"","AuthToken":""}')
+    await viewer.until(lambda: viewer.texts[:2] == ["3VisiData", "665536"])
+    viewer.say('3{"columns":90,"rows":20}')
+    viewer.say("1j")
+    await gotty.until(lambda: gotty.typed == "j" and gotty.sizes == [(90, 20)])
+    await gotty.write(b"hi")
+    await viewer.until(lambda: viewer.texts[-1] == "1aGk=")
+    viewer.say("2")
+    await viewer.until(lambda: viewer.texts[-1] == "2")
+    await viewer.leave()
+
+
+@pytest.mark.parametrize("first", ["1j", None])
+async def test_a_gotty_client_that_does_not_introduce_itself_is_closed(
+    gotty: FakeGotty, terminals: Terminals, first: str | None
+):
+    viewer = FakeViewer(terminals, target(gotty), protocol="webtty")
+    if first is not None:
+        viewer.say(first)
+    assert (await viewer.until_closed())[0] == 1008
+    assert gotty.openings == []
