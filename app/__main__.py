@@ -9,6 +9,7 @@ import logging
 import platform
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def serve(settings: Settings, _: argparse.Namespace) -> int:
     began = time.monotonic()
+    listener = _bind(settings.bind)
     started = asyncio.Event()
 
     def say(text: str) -> None:
@@ -86,7 +88,7 @@ async def serve(settings: Settings, _: argparse.Namespace) -> int:
         say("\nStopping. Sessions go on, and are found again at the next start.")
         await app.extensions["leave"]()
 
-    config = hypercorn_config(settings)
+    config = hypercorn_config(settings, listener)
     served = ProxyFixMiddleware(app, mode="legacy", trusted_hops=settings.trusted_proxies)
     running = asyncio.create_task(
         hypercorn_serve(served if settings.trusted_proxies else app, config, shutdown_trigger=shutdown),
@@ -102,15 +104,13 @@ async def serve(settings: Settings, _: argparse.Namespace) -> int:
         await running
     except* SettingsError as group:
         raise _first(group) from None
-    except* OSError as group:
-        raise SettingsError(f"HUB_BIND={settings.bind}: {_first(group)}. Choose another address.") from None
     return 0
 
 
-def hypercorn_config(settings: Settings) -> Config:
+def hypercorn_config(settings: Settings, listener: socket.socket) -> Config:
     """Hypercorn's settings, each for a reason."""
     config = Config()
-    config.bind = [settings.bind]
+    config.bind = [f"fd://{listener.fileno()}"]
     config.graceful_timeout = 1.0  # Live lists and terminals have been let go by then.
     config.shutdown_timeout = 5.0
     config.startup_timeout = 120.0  # The first start makes the database and the samples.
@@ -119,8 +119,26 @@ def hypercorn_config(settings: Settings) -> Config:
     config.websocket_max_message_size = 256 * 1024
     config.include_server_header = False
     config.accesslog = "-" if settings.access_log else None
-    config.errorlog = None  # What matters is logged by the Hub itself.
+    config.errorlog = logging.getLogger("hub.server")
+    config.loglevel = "WARNING"  # That it runs is said by `serve`.
     return config
+
+
+def _bind(bind: str) -> socket.socket:
+    """The address, taken before anything else is started. Raises SettingsError where somebody else has it."""
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, int(port)))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"HUB_BIND={bind}: {(error.strerror or str(error)).lower()}. "
+            "Is a Hub running already? Stop it, or set HUB_BIND to another address."
+        ) from error
+    return listener
 
 
 async def _accepts(bind: str) -> None:

@@ -36,7 +36,7 @@ def attach(path: str) -> int:
             return 1
         holder.setblocking(False)
         os.set_blocking(0, False)
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSANOW)  # Keys that were faster than we are stay.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with contextlib.suppress(OSError):  # Either side may go away in the middle of anything.
             _carry(holder, _watch_size())

@@ -21,7 +21,7 @@ _ESCAPES = re.compile(
     rb"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # OSC and the other strings
     rb"|\x1b[ -/]*[0-~]"
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Ending(NamedTuple):
@@ -55,7 +55,7 @@ def last_words(printed: bytes) -> str:
     """The last line of text in terminal output, without control sequences, at most LAST_WORDS long."""
     # What came before the program left the alternate screen is a drawing, not words.
     text = _ESCAPES.sub(b"", printed.rpartition(b"\x1b[?1049l")[2]).decode("utf-8", "replace")
-    lines = [_CONTROLS.sub("", line).strip() for line in text.replace("\r", "\n").split("\n")]
+    lines = [_CONTROLS.sub("", line.replace("\t", " ")).strip() for line in text.replace("\r", "\n").split("\n")]
     return next((line for line in reversed(lines) if line), "")[:LAST_WORDS]
 
 

@@ -25,7 +25,7 @@ FIRST_MESSAGE = 10.0  # Seconds that a new connection has to say who it is.
 PING_EVERY = 20.0  # Seconds: load balancers cut connections that are silent for 60.
 # Seconds without an answer to a ping. Long, since a client that holds the output back does not read pings either.
 PING_TIMEOUT = 120.0
-LAST_CLOSE = 2.0  # Seconds that clients have to close once all is over.
+LAST_CLOSE = 1.0  # Seconds that a client has to answer a close.
 
 # Broken handshakes (port scans, probes) would otherwise be logged with tracebacks.
 log = logging.getLogger("app.agent.websockets")
@@ -49,7 +49,6 @@ async def websocket_front(
         max_size=gotty.MESSAGE_LIMIT,
         ping_interval=PING_EVERY,
         ping_timeout=PING_TIMEOUT,
-        close_timeout=1,
         server_header=None,
         logger=log,
     )
@@ -58,9 +57,11 @@ async def websocket_front(
         try:
             yield
         finally:
-            server.close(close_connections=False)
+            server.close(close_connections=False)  # Each ends by itself, with its own code,
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), LAST_CLOSE)
+            for connection in server.connections:  # except who does not read, and so never gets to the end.
+                connection.transport.abort()
 
 
 def _answer(connection: ServerConnection, request: Request) -> Response | None:
@@ -79,7 +80,7 @@ async def _serve(connection: ServerConnection, holder: Holder, credential: str) 
     except (gotty.ProtocolViolation, ConnectionClosed, TimeoutError):
         token = ""
     if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), credential.encode()):
-        await connection.close(1008)
+        await _close(connection, 1008)
         return
     client = holder.attach()
     pinged = asyncio.Event()
@@ -99,7 +100,15 @@ async def _serve(connection: ServerConnection, holder: Holder, credential: str) 
         for result in await asyncio.gather(*pumps, return_exceptions=True):
             if isinstance(result, gotty.ProtocolViolation):
                 code = 1002
-        await connection.close(code)
+        await _close(connection, code)
+
+
+async def _close(connection: ServerConnection, code: int) -> None:
+    try:
+        async with asyncio.timeout(LAST_CLOSE):
+            await connection.close(code)
+    except TimeoutError:  # The client does not read, so what is on its way to it will not get there.
+        connection.transport.abort()
 
 
 async def _send_output(connection: ServerConnection, client: Client, title: str) -> None:

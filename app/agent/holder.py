@@ -29,6 +29,7 @@ FIRST_SIZE = 0.2
 BETWEEN_SIZES = 0.04
 # Seconds for the last output of a program that has ended to reach the clients.
 LAST_OUTPUT = 2.0
+QUIET = 0.1  # Seconds without output after the program's end that mean there is no more.
 TAIL = 4096  # Bytes of output kept to tell how the program ended.
 
 
@@ -104,7 +105,7 @@ class Holder:
         self._room.set()
         self._progress = asyncio.Event()  # Set when a client has taken output.
         self._ending = False
-        self._drawn = False  # Whether the program has put out anything.
+        self._read_count = 0  # Bytes that the program has put out.
         self._paused = False  # Whether the program is held back because no client keeps up.
         self._hung_up = asyncio.Event()
         self._repainting: asyncio.TimerHandle | None = None
@@ -139,7 +140,7 @@ class Holder:
         """Let the client have output from here on: first the modes, then what makes the program repaint all."""
         client.live, client.behind = True, False
         client.push(self._modes.restore())
-        if self._drawn:
+        if self._read_count:
             self._repaint()
         else:
             self._set_size(self._size)
@@ -197,18 +198,17 @@ class Holder:
             chunks.append(chunk)
             length += len(chunk)
         if length:
+            self._read_count += length
             self._hand_out(b"".join(chunks))
 
     def _hand_out(self, data: bytes) -> None:
         self._modes.feed(data)
         self._tail = (self._tail + data)[-TAIL:]
         live = [client for client in self._clients if client.live]
-        if not self._drawn:
-            self._drawn = True
-            if live:
-                # The program started while a client gave its size: it may have read the old one before it listened
-                # for changes, so it is told once more.
-                self._loop.call_later(BETWEEN_SIZES, self._nudge)
+        if live and self._read_count == len(data):
+            # The program started while a client gave its size: it may have read the old one before it listened for
+            # changes, so it is told once more.
+            self._loop.call_later(BETWEEN_SIZES, self._nudge)
         for client in live:
             client.push(data)
         over = [client for client in live if client.backlog > OUTPUT_LIMIT]
@@ -238,6 +238,7 @@ class Holder:
 
     async def type(self, client: Client, data: bytes) -> None:
         """Give the program bytes from a keyboard. Waits while it does not take what is there already."""
+        self._begin_without_size(client)  # Who types wants to see the answer.
         client.note_typing()
         await self._room.wait()
         self._input += data
@@ -269,10 +270,18 @@ class Holder:
             self._resume()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_OUTPUT):
-                await self._hung_up.wait()
+                await self._read_out()
                 while any(client.live and client.backlog for client in self._clients):
                     self._progress.clear()
                     await self._progress.wait()
+
+    async def _read_out(self) -> None:
+        """Wait until the PTY has no more. It hangs up at the end, unless a daemon of the person's holds it open."""
+        read_before = -1
+        while not self._hung_up.is_set() and read_before != self._read_count:
+            read_before = self._read_count
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hung_up.wait(), QUIET)
 
     def close(self) -> None:
         """Tell the clients that all is over, once they have taken what waits for them."""

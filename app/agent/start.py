@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> int:
         return _fail(f"--listen takes HOST:PORT, not {options.listen!r}.", USAGE_ERROR)
     gotty = os.path.abspath(options.gotty) if options.gotty else None  # noqa: PTH100  (pathlib is slow to import)
     cwd = os.path.abspath(options.cwd or ".")  # noqa: PTH100
+    if not os.path.isdir(cwd):  # noqa: PTH112
+        return _fail(f"--cwd: there is no folder {cwd}.", USAGE_ERROR)
     try:
         os.chdir(options.dir)
         locked = take_lock()
@@ -104,7 +106,7 @@ def spawn(command: list[str], environment: Mapping[str, str], size: Size, cwd: s
             os.chdir(cwd)
             os.execvpe(command[0], command, environment)  # noqa: S606  (no shell is wanted)
         except OSError as error:
-            os.write(2, f"{error.filename or command[0]}: {error.strerror}\n".encode())
+            os.write(2, f"{command[0]}: {error.strerror}\n".encode())
         finally:
             os._exit(127)
     os.close(slave)

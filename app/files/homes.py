@@ -57,9 +57,9 @@ class Entry:
 class Download:
     """An open file: `name`, `size` in bytes, `modified` (UTC), and its bytes by `async for`, once.
 
-    The file is closed at the end of the iteration, however that comes; whoever does not iterate calls `close`, or uses
-    the download as a context manager. Exactly `size` bytes come; raises Conflict where the file shrank meanwhile, so
-    that a download that was announced as whole cannot end early and look complete.
+    The file is closed when the iteration ends or fails; who may not get that far uses the download as a context
+    manager, or calls `close`. Exactly `size` bytes come; raises Conflict where the file shrank meanwhile, so that a
+    download that was announced as whole cannot end early and look complete.
     """
 
     def __init__(self, name: str, file: io.FileIO) -> None:
@@ -68,18 +68,28 @@ class Download:
         self.size = information.st_size
         self.modified = _when(information)
         self._file = file
+        self._left = self.size
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            left = self.size
-            while left > 0:
-                chunk = await _in_thread(self._file.read, min(CHUNK, left))
-                if not chunk:
-                    raise Conflict(f"“{self.name}” was cut short while it was read. Try again.")
-                left -= len(chunk)
-                yield chunk
-        finally:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
             self.close()
+            raise StopAsyncIteration
+        try:
+            chunk = await _in_thread(self._file.read, min(CHUNK, self._left))
+            if not chunk:
+                raise Conflict(f"“{self.name}” was cut short while it was read. Try again.")
+        except BaseException:
+            self.close()
+            raise
+        self._left -= len(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        """What Quart calls once a response has been sent, or its client has gone, at whatever point."""
+        self.close()
 
     def close(self) -> None:
         self._file.close()
@@ -373,7 +383,7 @@ async def _in_thread(work: Callable[Given, Result], *given: Given.args, **named:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        while False:
+        while not running.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         if not running.cancelled():

@@ -100,19 +100,13 @@ def send(file: Download) -> Response:
     """A download as a response: streamed, never sniffed, never shown as a page of this site."""
     ascii_name = re.sub(r"[^A-Za-z0-9._-]", "_", file.name)
     return Response(
-        _chunks(file),
+        file,
         headers={
             "Content-Length": str(file.size),
             "Content-Disposition": f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}",
         },
         content_type="application/octet-stream",
     )
-
-
-async def _chunks(file: Download) -> AsyncIterator[bytes]:
-    with file:
-        async for chunk in file:
-            yield chunk
 
 
 def _crumbs(folder: str) -> list[tuple[str, str]]:

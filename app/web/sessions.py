@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
-from quart import Blueprint, Response, flash, render_template, request
+from quart import Blueprint, Response, flash, render_template, request, stream_with_context
 from quart.typing import ResponseReturnValue
 
 from app.accounts.models import Account
@@ -89,7 +89,7 @@ async def create() -> ResponseReturnValue:
 @blueprint.get("/events")
 async def events() -> ResponseReturnValue:
     account = me()
-    stream = Response(_events(account), content_type="text/event-stream")
+    stream = Response(stream_with_context(_events)(account), content_type="text/event-stream")
     stream.timeout = None  # A live list has no end.
     stream.headers["X-Accel-Buffering"] = "no"
     return stream

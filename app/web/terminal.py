@@ -6,6 +6,8 @@ Checks login, ownership and origin, then hands the WebSocket to `app.terminal`. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from quart import Blueprint, Quart, current_app, g, jsonify, render_template, request, websocket
@@ -14,8 +16,8 @@ from quart.typing import ResponseReturnValue
 from app.errors import BadInput, NotFound
 from app.sessions.models import Session
 from app.sessions.state import State
-from app.terminal.events import Deadline
-from app.terminal.terminal import TerminalTarget, serve_viewer
+from app.terminal.events import Deadline, ProtocolError, Size
+from app.terminal.terminal import Disconnected, TerminalTarget, serve_viewer
 from app.web.context import hub
 from app.web.security import TTY_LIMIT, Limits, by_cookie_or_token, maybe_me, me
 from app.web.sessions import show
@@ -74,17 +76,29 @@ class _Viewer:
     """Quart's WebSocket as `app.terminal` wants it. Quart reports a lost peer by cancelling the handler's task."""
 
     async def send_bytes(self, data: bytes) -> None:
-        await websocket.send(data)
+        with _translated():
+            await websocket.send(data)
 
     async def send_text(self, text: str) -> None:
-        await websocket.send(text)
+        with _translated():
+            await websocket.send(text)
 
     async def receive(self) -> bytes | str:
         message: bytes | str | None = await websocket.receive()
         return message or b""  # Quart gives None for an empty frame.
 
     async def close(self, code: int, reason: str) -> None:
-        await websocket.close(code, reason)
+        with _translated():
+            await websocket.close(code, reason)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """What a send raises differs from server to server; it always means that the viewer has gone."""
+    try:
+        yield
+    except Exception as error:
+        raise Disconnected from error
 
 
 async def tty(session_id: str) -> None:
@@ -114,8 +128,17 @@ async def tty(session_id: str) -> None:
         TerminalTarget(session.id, session.generation, session.address, session.credential),
         _Viewer(),
         protocol=protocol,
+        size=_size(),
         deadline=_deadline(session),
     )
+
+
+def _size() -> Size | None:
+    """The window's size, where the page says it with its address: saves the program one repaint."""
+    try:
+        return Size.checked(int(websocket.args["cols"]), int(websocket.args["rows"]))
+    except (KeyError, ValueError, ProtocolError):
+        return None
 
 
 def _deadline(session: Session) -> Deadline | None:

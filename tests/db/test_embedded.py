@@ -245,7 +245,7 @@ def test_a_folder_that_was_moved_under_its_running_server_is_not_opened_twice(da
     postgres.stop()
 
 
-@pytest.mark.parametrize("left", ["", "\0" * 80, "no number\n"])
+@pytest.mark.parametrize("left", ["", "\0" * 80, "no number\n"], ids=["empty", "zeros", "words"])
 def test_lock_files_that_a_crash_of_the_machine_spoilt_do_not_keep_it_down(data_dir: Path, left: str) -> None:
     (data_dir / "postgres" / "data" / "postmaster.pid").write_text(left)
     postgres = PrivatePostgres(data_dir)

@@ -337,12 +337,11 @@ async def test_a_cancelled_download_closes_its_file(homes: Homes) -> None:
                 pass
             await asyncio.Event().wait()
 
-        reading = asyncio.create_task(drain(aiter(download)))
+        reading = asyncio.create_task(drain(download))
         asyncio.get_running_loop().call_later(step * 0.0001, reading.cancel)
         await asyncio.wait([reading])
         download.close()  # One that was cancelled before its first step was never iterated.
-    with await homes.read(ANN, "a.csv"):
-        pass
+        assert open_descriptors() == before
     assert open_descriptors() == before
 
 
@@ -355,13 +354,24 @@ async def test_nothing_is_closed_while_a_cancelled_read_or_write_is_still_at_it(
 
     task = asyncio.create_task(_in_thread(work))
     await asyncio.to_thread(started.wait)
-    for _ in range(3):  # However often it is cancelled.
-        task.cancel()
-        await asyncio.wait([task], timeout=0.01)
-        assert not task.done()
-    may_end.set()
+    try:
+        for _ in range(3):  # However often it is cancelled.
+            task.cancel()
+            await asyncio.wait([task], timeout=0.01)
+            assert not task.done()
+    finally:
+        may_end.set()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_a_download_that_nobody_reads_to_its_end_can_be_closed(homes: Homes) -> None:
+    await homes.write(ANN, "a.csv", sent(b"x" * (4 * CHUNK)))
+    before = open_descriptors()
+    await (await homes.read(ANN, "a.csv")).aclose()
+    with await homes.read(ANN, "a.csv") as download:
+        await anext(download)
+    assert open_descriptors() == before
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -140,23 +141,13 @@ class LocalRuntime:
 
     async def _spawn(self, folder: RunFolder, spec: RunSpec) -> None:
         argv, environment = self.command(folder, spec)
-        with (folder.path / "log").open("ab") as output:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *argv,
-                    env=environment,
-                    cwd=folder.path,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise RuntimeFailure(
-                    f"VisiData could not be started: {error.strerror}. An administrator has to look.",
-                    reason=Reason.CRASHED,
-                ) from error
-        code = await process.wait()  # The agent detaches itself; what we started ends at once.
+        try:
+            code = await asyncio.to_thread(self._start, argv, environment, folder)
+        except OSError as error:
+            raise RuntimeFailure(
+                f"VisiData could not be started: {error.strerror}. An administrator has to look.",
+                reason=Reason.CRASHED,
+            ) from error
         if code not in (0, ALREADY_RUNNING):
             said = (folder.path / "log").read_text(errors="replace").strip().splitlines()
             log.error("the agent of run %s ended with %s: %s", spec.run, code, said[-5:])
@@ -164,6 +155,26 @@ class LocalRuntime:
                 "VisiData could not be started. An administrator finds the reason in the Hub's log.",
                 reason=Reason.CRASHED,
             )
+
+    @staticmethod
+    def _start(argv: list[str], environment: dict[str, str], folder: RunFolder) -> int:
+        """Start the agent; it detaches itself, so what was started ends at once.
+
+        By the standard library's own means, since they close all other descriptors in the child: an event loop's may
+        leave it the server's listening socket, which a person's VisiData must never have.
+        """
+        with (folder.path / "log").open("ab") as output:
+            return subprocess.run(
+                argv,
+                env=environment,
+                cwd=folder.path,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                close_fds=True,
+                start_new_session=True,
+                check=False,
+            ).returncode
 
     def command(self, folder: RunFolder, spec: RunSpec) -> tuple[list[str], dict[str, str]]:
         """The agent's argv and whole environment for a run: nothing of the Hub's own environment is handed on."""
