@@ -120,7 +120,7 @@ def hypercorn_config(settings: Settings, listener: socket.socket) -> Config:
     config.include_server_header = False
     config.accesslog = "-" if settings.access_log else None
     config.errorlog = logging.getLogger("hub.server")
-    config.loglevel = "WARNING"  # That it runs is said by `serve`.
+    config.errorlog.setLevel(logging.WARNING)  # That it runs is said by `serve`.
     return config
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 
+from argon2 import PasswordHasher
 from quart import Quart
 
 from app.accounts.mail import Mailer, PrintMailer, SmtpMailer
@@ -18,6 +18,7 @@ from app.errors import SettingsError
 from app.files.homes import Homes
 from app.files.samples import ensure_samples
 from app.lifecycle.manager import Manager
+from app.runtimes.base import Runtime
 from app.runtimes.local import sandbox
 from app.runtimes.local.runtime import LocalRuntime
 from app.sessions.changes import Changes
@@ -35,9 +36,17 @@ NOT_APART = (
 
 
 def create_app(
-    settings: Settings, *, mailer: Mailer | None = None, say: Callable[[str], None] = lambda text: None
+    settings: Settings,
+    *,
+    mailer: Mailer | None = None,
+    runtime: Runtime | None = None,
+    hasher: PasswordHasher | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Quart:
-    """The Hub as an ASGI app. Nothing is opened or started before it serves; `say` is told of each step then."""
+    """The Hub as an ASGI app. Nothing is opened or started before it serves; `say` is told of each step then.
+
+    `mailer`, `runtime` and `hasher` are there for tests; by default the settings say which.
+    """
     logging.getLogger("hub").setLevel(settings.log_level.upper())
     app = Quart("app", template_folder=str(PROJECT / "templates"), static_folder=None)
     app.secret_key = load_secret_key(settings)
@@ -47,13 +56,12 @@ def create_app(
 
     tasks = Supervisor()
     mailer = mailer or (SmtpMailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else PrintMailer())
-    accounts = Accounts(settings, mailer, tasks)
+    accounts = Accounts(settings, mailer, tasks, hasher)
     managers: list[Manager] = []  # One, once the Hub serves.
     terminals = Terminals(on_input=lambda session_id: managers[0].note_input(session_id))
 
     def synced() -> float | None:
-        at = managers[0].synced_at if managers else None
-        return time.monotonic() - at if at is not None else None
+        return managers[0].synced if managers else None
 
     hub = Hub(
         settings=settings,
@@ -80,20 +88,13 @@ def create_app(
 
     @app.before_serving
     async def start() -> None:
-        if settings.runtime == "kubernetes":
-            raise SettingsError("HUB_RUNTIME=kubernetes is not there yet. Use HUB_RUNTIME=local.")
-        bwrap = await asyncio.to_thread(_find_sandbox, settings)
-        if bwrap is None:
-            hub.warnings.append(NOT_APART)
         say("Starting Postgres" if database.private else "Connecting to Postgres")
         await database.start()
         say("Bringing the tables up to date")
         await database.migrate()
-        say("Looking for the sample data sets")
-        samples = await asyncio.to_thread(ensure_samples, settings.data_dir, settings.session_python)
         await hub.homes.sweep()
-        runtime = LocalRuntime(settings, samples=samples, bwrap=bwrap)
-        managers.append(Manager(settings, database, runtime, hub.sessions, hub.changes, terminals))
+        chosen = runtime or await _make_runtime(settings, hub, say)
+        managers.append(Manager(settings, database, chosen, hub.sessions, hub.changes, terminals))
         managers[0].start()
         if not await accounts.anybody():
             link = await accounts.make_link(None, FIRST_LINK_LIFETIME)
@@ -116,6 +117,17 @@ def create_app(
 
     app.extensions["leave"] = leave
     return app
+
+
+async def _make_runtime(settings: Settings, hub: Hub, say: Callable[[str], None]) -> Runtime:
+    if settings.runtime == "kubernetes":
+        raise SettingsError("HUB_RUNTIME=kubernetes is not there yet. Use HUB_RUNTIME=local.")
+    bwrap = await asyncio.to_thread(_find_sandbox, settings)
+    if bwrap is None:
+        hub.warnings.append(NOT_APART)
+    say("Looking for the sample data sets")
+    samples = await asyncio.to_thread(ensure_samples, settings.data_dir, settings.session_python)
+    return LocalRuntime(settings, samples=samples, bwrap=bwrap)
 
 
 def _find_sandbox(settings: Settings) -> str | None:

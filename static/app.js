@@ -26,6 +26,11 @@ document.addEventListener("htmx:finally:request", (event) => {
   }
 });
 
+const create = document.querySelector("form.create");
+create?.addEventListener("htmx:after:swap", (event) => {
+  if (event.detail.ctx?.response?.status === 200) create.reset();
+});
+
 document.addEventListener("htmx:error", () => {
   notice("The Hub could not be reached, so nothing was changed. Try again in a moment.", "error");
 });

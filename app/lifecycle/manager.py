@@ -60,7 +60,7 @@ class Manager:
         self.terminals = terminals
         self.replica = f"{socket.gethostname()[:40]}-{secrets.token_hex(6)}"
         self.seen: dict[RunId, Observed] = {}
-        self.synced_at: float | None = None  # time.monotonic() of the last event of the runtime.
+        self._listed = False  # Whether there has been a full list. Before it, what is not known is unknown, not gone.
         self._tasks = Supervisor()
         self._wake = asyncio.Event()
         self._working: set[str] = set()
@@ -88,6 +88,12 @@ class Manager:
                 await self._flush_input()
                 await queries.release_all(self.replica)
 
+    @property
+    def synced(self) -> float | None:
+        """The age in seconds of the runtime's last word; None before its first full list."""
+        at = self.runtime.synced_at
+        return time.monotonic() - at if at is not None and self._listed else None
+
     def note_input(self, session_id: str) -> None:
         """Somebody typed. Cheap: called for each key."""
         self._input.add(session_id)
@@ -100,9 +106,9 @@ class Manager:
 
     async def _follow(self) -> None:
         async for event in self.runtime.observe():
-            self.synced_at = time.monotonic()
             if isinstance(event, Snapshot):
                 self.seen = {one.run: one for one in event.runs}
+                self._listed = True
                 await self._compare()
             else:
                 await self._take_in(event)
@@ -356,9 +362,8 @@ class Manager:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            if self.synced_at is None:
-                continue  # Before the first full list nothing is known, so nothing is swept.
-            await self.sweep()
+            if self._listed:
+                await self.sweep()
 
     async def sweep(self, grace: float = ORPHAN_GRACE) -> None:
         """End runs that no session has (for `grace` seconds), and look at sessions whose run is nowhere to be seen."""

@@ -121,6 +121,10 @@ class Runtime(Protocol):
     def observe(self) -> AsyncIterator[Event]:
         """A full snapshot first, then changes, for ever; another snapshot whenever changes may have been missed."""
 
+    @property
+    def synced_at(self) -> float | None:
+        """When `observe` last heard from where the runs live (time.monotonic()); None before the first full list."""
+
     async def delete_home(self, user_id: str) -> None:
         """Delete what belongs to a user who has gone. Idempotent."""
 

@@ -11,7 +11,7 @@ from app.settings import Settings
 
 
 def ago(when: datetime | None, now: datetime | None = None) -> str:
-    """`just now`, `5 minutes ago`, `in 2 hours`: one unit, rounded down. Empty for None."""
+    """`just now`, `5 minutes ago`, `in 2 hours`: one unit. Empty for None."""
     if when is None:
         return ""
     seconds = ((now or datetime.now(UTC)) - when).total_seconds()
@@ -22,10 +22,11 @@ def ago(when: datetime | None, now: datetime | None = None) -> str:
 
 
 def length(seconds: float) -> str:
-    """A length of time in its largest unit that fits once."""
+    """A length of time in its largest unit that fits once, to the nearest whole number of it."""
+    seconds = round(seconds)
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
         if seconds >= size:
-            count = int(seconds // size)
+            count = round(seconds / size)
             return f"{count} {unit}{'s' if count != 1 else ''}"
     return "a moment"
 

@@ -112,17 +112,20 @@ async def start_agent(
 
 
 class Client:
-    """One attached GoTTY client. `seen` is all raw output so far."""
+    """One attached GoTTY client, of the dialect that the server chooses. `seen` is all raw output so far."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
+        # yudai's GoTTY 1 counts its codes from 0, all others from 1.
+        self._first = 0 if connection.subprotocol == "gotty" else 1
         self.seen = b""
         self.other: list[str] = []  # All messages but output.
 
     @classmethod
     async def attach(cls, address: str, credential: str = CREDENTIAL, size: tuple[int, int] | None = (80, 24)) -> Self:
+        dialects = [Subprotocol("webtty"), Subprotocol("gotty")]
         connection = await connect(
-            f"ws://{address}/ws", subprotocols=[Subprotocol("webtty")], compression=None, max_size=None, proxy=None
+            f"ws://{address}/ws", subprotocols=dialects, compression=None, max_size=None, proxy=None
         )
         client = cls(connection)
         await connection.send(json.dumps({"Arguments": "", "AuthToken": credential}))
@@ -131,28 +134,28 @@ class Client:
         return client
 
     async def resize(self, columns: int, rows: int) -> None:
-        await self.connection.send("3" + json.dumps({"columns": columns, "rows": rows}))
+        await self.connection.send(f"{self._first + 2}" + json.dumps({"columns": columns, "rows": rows}))
 
     async def type(self, text: str) -> None:
-        await self.connection.send("1" + text)
+        await self.connection.send(f"{self._first}{text}")
 
     async def receive(self) -> None:
         """Take one message."""
         message = await self.connection.recv()
         assert isinstance(message, str), "GoTTY sends text messages alone"
-        if message[0] == "1":
+        if message[0] == f"{self._first}":
             self.seen += base64.b64decode(message[1:], validate=True)
         else:
             self.other.append(message)
 
     async def see(self, *texts: str) -> str:
         """Read output until all of `texts` have come; returns the text since the last call, without escapes."""
-        async with asyncio.timeout(PATIENCE):
-            while not all(text in plain(self.seen) for text in texts):
-                try:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not all(text in plain(self.seen) for text in texts):
                     await self.receive()
-                except ConnectionClosed as closed:
-                    raise AssertionError(f"closed before {texts}; seen: {plain(self.seen)!r}") from closed
+        except (TimeoutError, ConnectionClosed) as error:
+            raise AssertionError(f"looked in vain for {texts}; seen: {plain(self.seen)!r}") from error
         seen, self.seen = self.seen, b""
         return plain(seen)
 

@@ -112,7 +112,9 @@ async def test_keys_come_through_as_they_are(folder: Path, gotty: str) -> None:
 async def test_two_connections_show_the_same(folder: Path, gotty: str) -> None:
     async with start_agent(folder, *SHELL, options=("--gotty", gotty)) as agent:
         one, two = await agent.client(), await agent.client()
-        await two.type("\n")  # Both are there once this shows.
+        for client in (one, two):
+            await client.type("echo he''re\n")
+            await client.see("here")
         await one.type("echo from $((0 + 1))\n")
         await one.see("from 1")
         await two.see("from 1")
@@ -130,7 +132,7 @@ async def test_much_output_comes_through_whole(folder: Path, gotty: str) -> None
 async def test_gotty_is_started_again_at_the_same_address(folder: Path, gotty: str) -> None:
     async with start_agent(folder, *SHELL, options=("--gotty", gotty)) as agent:
         client = await agent.client()
-        await client.type("x=kept; echo set\n")
+        await client.type("x=kept; echo s''et\n")
         await client.see("set")
         address = (await agent.listening())["address"]
         (killed,) = [child for child in children_of(agent.process.pid) if b"--config" in command_line(child)]
@@ -161,7 +163,7 @@ async def test_the_credential_is_asked_for_and_shown_to_nobody(folder: Path, got
 async def test_when_the_program_ends_so_do_connections_and_gotty(folder: Path, gotty: str) -> None:
     async with start_agent(folder, *SHELL, options=("--gotty", gotty)) as agent:
         client = await agent.client()
-        await client.type("echo here\n")
+        await client.type("echo he''re\n")
         await client.see("here")
         children = children_of(agent.process.pid)
         assert len(children) == 2
@@ -174,7 +176,7 @@ async def test_when_the_program_ends_so_do_connections_and_gotty(folder: Path, g
 async def test_when_the_agent_dies_gotty_does_too(folder: Path, gotty: str) -> None:
     async with start_agent(folder, *SHELL, options=("--gotty", gotty)) as agent:
         client = await agent.client()
-        await client.type("echo here\n")
+        await client.type("echo he''re\n")
         await client.see("here")
         children = children_of(agent.process.pid)
         agent.process.kill()

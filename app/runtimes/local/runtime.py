@@ -45,6 +45,7 @@ class LocalRuntime:
         self.gotty = settings.gotty_path
         self.grace = settings.stop_grace.total_seconds()
         self._poke = asyncio.Event()
+        self._synced_at: float | None = None
 
     async def launch(self, spec: RunSpec) -> Observed:
         folder = RunFolder(self.root / str(spec.run))
@@ -97,12 +98,14 @@ class LocalRuntime:
 
     async def observe(self) -> AsyncIterator[Event]:
         known = await asyncio.to_thread(self._look_at_all)
+        self._synced_at = time.monotonic()
         yield Snapshot(tuple(known.values()))
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poke.wait(), POLL)
             self._poke.clear()
             now = await asyncio.to_thread(self._look_at_all)
+            self._synced_at = time.monotonic()
             for run, seen in now.items():
                 if known.get(run) != seen:
                     yield Changed(seen)
@@ -110,6 +113,10 @@ class LocalRuntime:
                 if run not in now:
                     yield Changed(seen, gone=True)
             known = now
+
+    @property
+    def synced_at(self) -> float | None:
+        return self._synced_at
 
     async def delete_home(self, user_id: str) -> None:
         home = self.homes / str(uuid.UUID(user_id))

@@ -1,0 +1,196 @@
+"""VisiData as a session runs it, in a real run: it opens what it is given, stays, is repainted, copies and quits."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+from agent_run import PROJECT, Agent, start_agent
+
+from app.agent import visidata
+
+PYTHON = PROJECT / ".venv-session" / "bin" / "python"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "cities.csv").write_text("city,people\nKöln,1085664\n東京,13960000\nSão Paulo,12330000\n")
+    return home
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+def start(
+    folder: Path, home: Path, source: str | None, config: Path = visidata.CONFIG
+) -> AbstractAsyncContextManager[Agent]:
+    return start_agent(
+        folder,
+        *visidata.command(str(PYTHON), source, str(config)),
+        options=("--cwd", str(home)),
+        environment=visidata.environment(str(home)),
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["cities.csv", "-odd.csv", "+odd.csv", "~odd.csv", "-", "with space.csv", "städte.csv"]
+)
+async def test_it_opens_a_file_of_any_name(folder: Path, home: Path, name: str) -> None:
+    (home / "cities.csv").rename(home / name)
+    async with start(folder, home, name) as agent:
+        await (await agent.client()).see("city" if "." in name else "city,people", "Köln", "東京")
+
+
+async def test_without_a_file_it_lists_the_home(folder: Path, home: Path) -> None:
+    async with start(folder, home, None) as agent:
+        await (await agent.client()).see("filename", "cities")
+
+
+async def test_a_module_of_the_persons_own_does_no_harm(folder: Path, home: Path) -> None:
+    (home / "csv.py").write_text("raise SystemExit('the wrong csv')")
+    async with start(folder, home, "cities.csv") as agent:
+        await (await agent.client()).see("city", "Köln")
+
+
+async def test_who_comes_back_finds_all_as_it_was(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client(size=(100, 30))
+        await client.see("city", "Köln")
+        await client.type("F")
+        await client.see("count", "percent")
+        await client.vanish()
+        client = await agent.client(size=(100, 30))
+        # All of it once more: the menu, the columns' names, the rows, and the status line at the bottom.
+        await client.see("File", "count", "percent", "Köln", "東京", "São Paulo", "cities_city_freq")
+
+
+async def test_coming_to_look_is_no_key(folder: Path, home: Path) -> None:
+    """Messages stay on the screen, and so does the first half of a command."""
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("zY")
+        await client.see("copied value")
+        await client.vanish()
+        client = await agent.client()
+        seen = await client.see("copied value", "Köln")
+        assert "KEY_RESIZE" not in seen
+        await client.type("g")
+        await client.vanish()
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("q")
+        await client.see("exit VisiData")
+
+
+@pytest.mark.parametrize("where", ["as installed", "in a folder with spaces and $HOME"])
+async def test_copying_reaches_the_terminal(folder: Path, home: Path, tmp_path: Path, where: str) -> None:
+    config = visidata.CONFIG
+    if where != "as installed":
+        moved = tmp_path / 'with spaces, $HOME, "quotes" and \\'
+        shutil.copytree(config.parent, moved)
+        config = moved / config.name
+    async with start(folder, home, "cities.csv", config) as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("zY")
+        while not (copied := re.search(rb"\x1b\]52;c;([^\x07]*)\x07", client.seen)):
+            await client.receive()
+        assert base64.b64decode(copied[1]).decode() == "Köln"
+
+
+async def test_pasting_what_the_page_left(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        clipboard = home / ".cache" / "visidata-hub" / "clipboard"
+        clipboard.parent.mkdir(parents=True)
+        clipboard.write_text("Zürich")
+        await client.type("zP")
+        await client.see("Zürich")
+
+
+async def test_ctrl_z_is_harmless(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("\x1a")
+        await client.see("VisiData stays")
+        await client.type("F")
+        await client.see("percent")
+
+
+async def test_quitting_asks_first(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("gq")
+        await client.see("exit VisiData")
+        await client.type("n")
+        await client.type("F")
+        await client.see("percent")
+        await client.type("gq")
+        await client.see("exit VisiData")
+        await client.type("y")
+        await client.closed()
+        ending = await agent.ending()
+        assert (ending["reason"], ending["code"]) == ("quit", 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("this is no Python", "SyntaxError"),
+        ("import sys; sys.exit(3)", "SystemExit"),
+        ("options.debug = True; 1/0", "ZeroDivisionError"),
+    ],
+)
+async def test_broken_settings_of_the_persons_do_not_keep_it_from_starting(
+    folder: Path, home: Path, settings: str, said: str
+) -> None:
+    (home / ".visidatarc").write_text(settings)
+    async with start(folder, home, "cities.csv") as agent:
+        await (await agent.client()).see("Köln", said)
+
+
+@pytest.mark.parametrize("file", [".visidatarc", ".config/visidata/config.py"])
+async def test_the_persons_settings_win_and_are_theirs_to_edit(folder: Path, home: Path, file: str) -> None:
+    settings = home / file
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("options.quitguard = False  # mine\n")
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("gO")
+        await client.see("# mine")
+        await client.type("gq")
+        await client.closed()
+        assert (await agent.ending())["reason"] == "quit"
+
+
+async def test_it_calls_nobody_and_has_a_place_for_what_it_keeps(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        assert (home / ".config/visidata").is_dir()
+        assert (home / ".local/share/visidata").is_dir()
+        await client.type(" set-option\n")
+        await client.leave()
+
+
+def test_the_environment_is_whole_and_nothing_of_ours() -> None:
+    variables = visidata.environment("/home/somebody")
+    assert variables["HOME"] == "/home/somebody"
+    assert variables["TERM"] == "xterm-256color"
+    assert variables["LANG"] == "C.UTF-8"
+    assert variables.keys() <= {"HOME", "PATH", "TERM", "COLORTERM", "LANG", "EDITOR", "SHELL"}
