@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from getpass import getpass
+from typing import Any
 
 import uvloop
 from hypercorn.asyncio import serve as hypercorn_serve
@@ -82,6 +83,7 @@ async def serve(settings: Settings, _: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    loop.set_exception_handler(_report)
 
     async def shutdown() -> None:
         await stopping.wait()
@@ -105,6 +107,16 @@ async def serve(settings: Settings, _: argparse.Namespace) -> int:
     except* SettingsError as group:
         raise _first(group) from None
     return 0
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what goes wrong where nobody waits for it.
+
+    Browsers keep connections open, which are cancelled when the Hub stops; the streams of Python 3.11 ask such a task
+    for its exception and so report an error where there was none.
+    """
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 def hypercorn_config(settings: Settings, listener: socket.socket) -> Config:

@@ -22,6 +22,20 @@ def backoff(first: float = 0.1, most: float = 15.0) -> Iterator[float]:
         delay = min(delay * 2, most)
 
 
+async def within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event; False when `seconds` ran out first.
+
+    Not `asyncio.wait_for`: before Python 3.12 it may swallow a cancellation that comes as the time runs out, and a task
+    that loops over it then never ends.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 class Supervisor:
     """Owns named tasks, from `start` to `close`.
 

@@ -8,6 +8,8 @@ directory, then from the default here. An unknown `HUB_` name is an error that n
 from __future__ import annotations
 
 import difflib
+import fcntl
+import ipaddress
 import os
 import re
 import secrets
@@ -24,7 +26,6 @@ from dotenv import dotenv_values
 from app.errors import SettingsError
 
 PROJECT = Path(__file__).resolve().parent.parent
-LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 
 
 def _text(raw: str) -> str:
@@ -53,7 +54,10 @@ def _duration(raw: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", raw.lower())
     if not found:
         raise ValueError("takes a length of time like 90s, 30m, 8h or 2d")
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    try:
+        return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    except OverflowError:
+        raise ValueError("takes a length of time of some years at most") from None
 
 
 def _size(raw: str) -> int:
@@ -75,10 +79,10 @@ def _bind(raw: str) -> str:
 
 
 def _url(raw: str) -> str:
-    parts = urlsplit(raw)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+    found = re.fullmatch(r"(https?://(?:\[[0-9a-f:.]+\]|[^/?#@:\[\]\s]+)(?::\d+)?)/?", raw.lower())
+    if not found:
         raise ValueError("takes the address that people use, like https://hub.example.org (no path)")
-    return raw.rstrip("/")
+    return found[1]
 
 
 def _database(raw: str) -> str:
@@ -166,6 +170,8 @@ class Settings:
             raise SettingsError("HUB_SECRET_KEY is required with HUB_RUNTIME=kubernetes: replicas must share it.")
         if self.secret_key and len(self.secret_key) < 32:
             raise SettingsError("HUB_SECRET_KEY is too short: use 32 characters or more, made at random.")
+        if self.database_pool < 1:
+            raise SettingsError("HUB_DATABASE_POOL takes a whole number, 1 or more.")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsError("HUB_LOG_LEVEL takes DEBUG, INFO, WARNING or ERROR.")
         for name in ("idle_timeout", "max_age", "start_timeout", "login_lifetime", "guest_lifetime"):
@@ -178,7 +184,11 @@ class Settings:
     @property
     def loopback_only(self) -> bool:
         """Whether only this machine can reach the Hub."""
-        return self.bind.startswith(LOOPBACK)
+        host = self.bind.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"  # Any other name may lead anywhere.
 
     @property
     def secure(self) -> bool:
@@ -219,7 +229,8 @@ class Settings:
             try:
                 chosen[option.name] = option.metadata["cast"](text)
             except ValueError as error:
-                problems.append(f"{name} {error}; it is {text!r}.")
+                # What has an @ in it is an address that may hold a password, and this goes to the log.
+                problems.append(f"{name} {error}" + ("." if "@" in text else f"; it is {text!r}."))
         if problems:
             raise SettingsError("\n".join(problems))
         return cls(**chosen)
@@ -231,10 +242,11 @@ def load_secret_key(settings: Settings) -> str:
         return settings.secret_key
     path = settings.data_dir / "secret_key"
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_urlsafe(48))
-    return path.read_text().strip()
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        # Several processes may start at once; the lock goes when the file is closed, with the key written.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        key = file.read().strip()
+        if not key:
+            key = secrets.token_urlsafe(48)
+            file.write(key)
+        return key

@@ -134,9 +134,14 @@ class Accounts:
 
     async def log_in(self, email: str, password: str) -> Account:
         """The account that the address and password prove. Raises NotLoggedIn, in the same words and time for all."""
-        rows = await Row.raw("SELECT * FROM users WHERE email = {} AND deleted_at IS NULL", email.strip().lower()[:254])
+        try:
+            address = clean_email(email)
+        except BadInput:
+            address = ""  # Nobody's: what comes of it is the same as for any other unknown one.
+        rows = await Row.raw("SELECT * FROM users WHERE email = {} AND deleted_at IS NULL", address)
         digest = rows[0]["password_hash"] if rows else None
-        right = await self._verify(digest or self._decoy, password[: PASSWORD_LENGTH[1]])
+        most = PASSWORD_LENGTH[1]
+        right = await self._verify(digest or self._decoy, password[:most]) and len(password) <= most
         if not rows or digest is None or not right:
             raise NotLoggedIn(BAD_LOGIN)
         if self.hasher.check_needs_rehash(digest):

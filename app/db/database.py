@@ -17,6 +17,7 @@ import asyncpg
 from piccolo.apps.migrations.commands.forwards import run_forwards
 from piccolo.engine.postgres import PostgresEngine
 
+from app.aio import within
 from app.db.embedded import PrivatePostgres
 from app.db.tables import TABLES
 from app.errors import SettingsError
@@ -87,7 +88,8 @@ class Database:
         if self.engine.pool is not None:
             pool, self.engine.pool = self.engine.pool, None
             try:
-                await asyncio.wait_for(pool.close(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await pool.close()
             except TimeoutError:
                 pool.terminate()
         if self.private is not None:
@@ -104,9 +106,7 @@ class Database:
             await connection.add_listener(channel, lambda _connection, _pid, _channel, payload: heard(payload))
             connected()
             while not lost.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), 30)
-                if not lost.is_set():
+                if not await within(lost, 30):
                     # A dead peer says nothing: ask, so that a cut line is found within half a minute.
                     await connection.execute("SELECT 1", timeout=10)
         raise OSError("the connection that listens for changes was lost")
@@ -118,7 +118,8 @@ class Database:
             yield connection
         finally:
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(connection.close(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await connection.close()
 
 
 def is_outage(error: BaseException) -> bool:

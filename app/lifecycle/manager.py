@@ -17,7 +17,7 @@ import socket
 import time
 from datetime import UTC, datetime, timedelta
 
-from app.aio import Supervisor
+from app.aio import Supervisor, within
 from app.db.database import Database
 from app.errors import RuntimeFailure
 from app.lifecycle import queries
@@ -135,8 +135,7 @@ class Manager:
     async def _work(self) -> None:
         delay = 0.0
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), delay)
+            await within(self._wake, delay)
             self._wake.clear()
             delay = POLL * random.uniform(0.5, 1.0)  # noqa: S311  (replicas should not poll in step)
             free = AT_ONCE - len(self._working)

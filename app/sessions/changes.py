@@ -10,6 +10,8 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 
+from app.aio import within
+
 
 class Subscription:
     """Changes for one listener, by session id. Those that come while it does not look fold into one set."""
@@ -34,8 +36,7 @@ class Subscription:
     async def wait(self, timeout: float) -> set[str]:
         """The ids that changed since the last look; empty after `timeout` seconds, or once closed."""
         if not self._ids and not self._closed:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._event.wait(), timeout)
+            await within(self._event, timeout)
         ids, self._ids = self._ids, set()
         if not self._closed:
             self._event.clear()

@@ -25,8 +25,8 @@ _MINE = """SELECT * FROM sessions WHERE id = {} AND "user" = {} AND wanted <> 'd
 
 
 def clean_name(raw: str) -> str:
-    """A session's name: one line, no control characters. Raises BadInput when nothing is left or it is too long."""
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", raw).strip()
+    """A session's name: one line of text, no control characters. Raises BadInput when nothing is left or it is too long."""
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+", " ", raw).strip()
     if not name:
         raise BadInput("Give the session a name.", field="name")
     if len(name) > NAME_LENGTH:

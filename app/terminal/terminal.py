@@ -23,7 +23,7 @@ from typing import Literal, Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from app.aio import Supervisor, backoff, cancel_and_wait
+from app.aio import Supervisor, backoff, cancel_and_wait, within
 from app.terminal import webtty
 from app.terminal.events import (
     MAX_MESSAGE,
@@ -400,9 +400,7 @@ class _Terminal:
         """Return when there has been no viewer for the grace time."""
         while True:
             await self._vacant.wait()
-            try:
-                await asyncio.wait_for(self._used.wait(), self._patience.grace)
-            except TimeoutError:
+            if not await within(self._used, self._patience.grace):
                 return
 
 
@@ -540,7 +538,8 @@ async def _serve(
     if protocol == "webtty":
         codec = server = webtty.Server()
         try:
-            server.begin(await asyncio.wait_for(io.receive(), terminals.patience.handshake))
+            async with asyncio.timeout(terminals.patience.handshake):
+                server.begin(await io.receive())
         except ProtocolError as error:
             return 1008, str(error)
         except (TimeoutError, Disconnected):

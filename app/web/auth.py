@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 from quart import Blueprint, flash, redirect, render_template, request, url_for
 from quart.typing import ResponseReturnValue
@@ -19,8 +19,8 @@ blueprint = Blueprint("auth", __name__)
 def safe_next(raw: str | None) -> str:
     """Where to go after logging in: a path of this Hub, whatever the address says."""
     target = (raw or "").strip()
-    parts = urlsplit(target)
-    if not target.startswith("/") or target.startswith(("//", "/\\")) or parts.netloc or parts.path.startswith("/log"):
+    # Browsers take a backslash for a slash, and leave out tabs and line ends: `/<tab>/evil.example` is another site.
+    if not re.fullmatch(r"/(?!/|login|logout)[^\\\x00-\x1f\x7f]*", target):
         return "/sessions"
     return target
 

@@ -60,6 +60,8 @@ async def answer(status: int, title: str, message: str, *, field: str | None = N
 def set_up(app: Quart) -> None:
     @app.errorhandler(NotLoggedIn)
     async def not_logged_in(error: NotLoggedIn) -> ResponseReturnValue:
+        if has_websocket_context():
+            return await answer(401, error.title, error.message)
         if wants_json():
             response = problem(401, error.title, error.message)
             response.headers["WWW-Authenticate"] = "Bearer"

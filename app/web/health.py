@@ -15,13 +15,13 @@ blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
-@public("a load balancer asks whether the process answers; it has no login")
+@public("a load balancer asks whether the process answers; it has no login", same_for_all=True)
 async def healthz() -> ResponseReturnValue:
     return Response("ok\n", content_type="text/plain")
 
 
 @blueprint.get("/readyz")
-@public("a load balancer asks whether to send people here; it has no login")
+@public("a load balancer asks whether to send people here; it has no login", same_for_all=True)
 async def readyz() -> ResponseReturnValue:
     services = hub()
     if services.leaving.is_set():
@@ -33,7 +33,7 @@ async def readyz() -> ResponseReturnValue:
 
 
 @blueprint.get("/metrics")
-@public("a monitor collects counts; it has no login, and the counts name nobody")
+@public("a monitor collects counts; it has no login, and the counts name nobody", same_for_all=True)
 async def metrics() -> ResponseReturnValue:
     """Prometheus's text format, version 0.0.4."""
     rows = await Row.raw("SELECT state, count(*) AS n FROM sessions GROUP BY state")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quart import Response, redirect, request
+from werkzeug.urls import iri_to_uri
 
 
 def wants_fragment() -> bool:
@@ -13,5 +14,5 @@ def wants_fragment() -> bool:
 def go(location: str) -> Response:
     """Send the person to another page: a redirect for forms, HX-Redirect for htmx (which would follow a redirect)."""
     if wants_fragment():
-        return Response("", 200, {"HX-Redirect": location})
+        return Response("", 200, {"HX-Redirect": iri_to_uri(location)})
     return redirect(location, 303)  # type: ignore[return-value]

@@ -1,7 +1,8 @@
 """Who may call what, for every route at once: each is login-required, CSRF-safe and rate-limited, or says why not.
 
 - Login: a view is for logged-in people unless it is marked `public(reason)`; `admins_only` narrows it further, and
-  `by_token` opens it to API tokens (and closes it to cookies, so that no page of another site can use it).
+  `by_token` opens it to API tokens (and closes it to cookies, so that no page of another site can use it). What is the
+  same for everybody is not even asked who it is for, so that it is there while Postgres is not.
 - CSRF: a request that changes something and is proved by a cookie must come from our own origin, by Sec-Fetch-Site or by
   Origin, and so must every WebSocket. There are no form tokens to forget.
 - Rate: by address, with a default for all routes and narrower ones where passwords are tried.
@@ -22,9 +23,10 @@ from quart import Quart, Response, current_app, g, request, websocket
 from quart_auth import AuthUser, QuartAuth, current_user, login_user, logout_user
 from quart_rate_limiter import RateLimit, RateLimiter, rate_limit
 from quart_rate_limiter.store import RateLimiterStoreABC
+from werkzeug.exceptions import NotFound as NoSuchAddress
 
 from app.accounts.models import Account
-from app.errors import Forbidden, LimitReached, NotFound, NotLoggedIn
+from app.errors import Forbidden, LimitReached, NotLoggedIn
 from app.web.context import hub
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -39,11 +41,12 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-def public(reason: str) -> Callable[[View], View]:
-    """Marks a view as open to everybody, and says why that is right."""
+def public(reason: str, *, same_for_all: bool = False) -> Callable[[View], View]:
+    """Marks a view as open to everybody, and says why that is right. `same_for_all`: it never asks who is there."""
 
     def mark(view: View) -> View:
         view.hub_public = reason  # type: ignore[attr-defined]
+        view.hub_same_for_all = same_for_all  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -62,7 +65,7 @@ def by_token(view: View) -> View:
 
 
 def by_cookie_or_token(view: View) -> View:
-    """Marks a view as proved by a login cookie or by an API token."""
+    """Marks a WebSocket as proved by a login cookie or by an API token. It says itself, in a close code, who is nobody."""
     view.hub_by_either = True  # type: ignore[attr-defined]
     return view
 
@@ -120,16 +123,18 @@ async def _admit_request() -> None:
 
 async def _admit_websocket() -> None:
     view = current_app.view_functions.get(websocket.endpoint or "")
-    token = websocket.headers.get("Authorization")
-    # A page of another site cannot send the header, so a token needs no origin.
-    if not token and not _same_origin(websocket.headers, required=True):
+    authorization = websocket.headers.get("Authorization")
+    # A page of another site cannot send a token, so that one needs no origin.
+    if not _token(authorization) and not _same_origin(websocket.headers, required=True):
         raise Forbidden("Terminals are opened from this Hub's own pages, or with an API token.")
-    # Who it is, is told in a close code once the WebSocket stands: browsers show no other answer to a page.
-    g.account = await _account(view, token)
+    g.account = await _account(view, authorization)
+    # The terminal tells in a close code, once it stands: browsers show no other answer to a page.
+    if g.account is None and not hasattr(view, "hub_by_either"):
+        raise NotLoggedIn
 
 
 async def _identify(view: object, authorization: str | None) -> None:
-    g.account = await _account(view, authorization)
+    g.account = None if getattr(view, "hub_same_for_all", False) else await _account(view, authorization)
     if g.account is None:
         if view is None or hasattr(view, "hub_public"):
             return
@@ -137,15 +142,20 @@ async def _identify(view: object, authorization: str | None) -> None:
             raise NotLoggedIn("Send `Authorization: Bearer <token>`; `hub token create EMAIL` makes a token.")
         raise NotLoggedIn
     if hasattr(view, "hub_admins_only") and not g.account.admin:
-        raise NotFound("There is nothing at this address.")
+        raise NoSuchAddress
+
+
+def _token(authorization: str | None) -> str:
+    """The token in `Authorization: Bearer <token>`; empty where there is none."""
+    kind, _, token = (authorization or "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
 async def _account(view: object, authorization: str | None) -> Account | None:
     accounts = hub().accounts
     if hasattr(view, "hub_by_token") or hasattr(view, "hub_by_either"):
-        kind, _, token = (authorization or "").partition(" ")
-        if kind.lower() == "bearer" and token.strip():
-            return await accounts.by_token(token.strip())
+        if token := _token(authorization):
+            return await accounts.by_token(token)
         if hasattr(view, "hub_by_token"):
             return None
     user_id, _, epoch = (current_user.auth_id or "").partition(":")

@@ -69,7 +69,7 @@ def set_up(app: Quart, folder: Path) -> None:
     app.jinja_env.globals["static"] = assets.url
 
     @app.get("/static/<path:name>", endpoint="static")
-    @public("styles, scripts and pictures, which are the same for everybody")
+    @public("styles, scripts and pictures, which are the same for everybody", same_for_all=True)
     async def static(name: str) -> ResponseReturnValue:
         asset = assets.get(name)
         pack = asset.compressed is not None and "gzip" in request.headers.get("Accept-Encoding", "")

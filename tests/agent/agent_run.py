@@ -159,11 +159,19 @@ class Client:
         seen, self.seen = self.seen, b""
         return plain(seen)
 
+    async def find(self, pattern: bytes) -> re.Match[bytes]:
+        """Read output until the pattern is in its raw bytes."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not (found := re.search(pattern, self.seen)):
+                    await self.receive()
+        except (TimeoutError, ConnectionClosed) as error:
+            raise AssertionError(f"looked in vain for {pattern!r}; seen: {plain(self.seen)!r}") from error
+        return found
+
     async def title(self, text: str) -> None:
         """Read output until the program has set this title; one set before this client came is sent to it too."""
-        async with asyncio.timeout(PATIENCE):
-            while f"\x1b]2;{text}\x07".encode() not in self.seen:
-                await self.receive()
+        await self.find(re.escape(f"\x1b]2;{text}\x07".encode()))
 
     async def closed(self) -> int:
         """Read on until the server closes; its code."""

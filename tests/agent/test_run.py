@@ -264,6 +264,8 @@ async def test_all_clients_see_and_each_may_type(folder: Path) -> None:
 async def test_the_last_resize_wins_and_stays(folder: Path) -> None:
     async with start_agent(folder, *SHELL) as agent:
         one, two = await agent.client(size=(100, 40)), await agent.client(size=(90, 30))
+        await two.type("echo he''re\n")
+        await two.see("here")
         await one.resize(70, 20)
         await one.type("sleep 0.2; stty size\n")  # A repaint's change of size may be under way.
         await one.see("20 70")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import shutil
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -48,7 +47,7 @@ def start(
 async def test_it_opens_a_file_of_any_name(folder: Path, home: Path, name: str) -> None:
     (home / "cities.csv").rename(home / name)
     async with start(folder, home, name) as agent:
-        await (await agent.client()).see("city" if "." in name else "city,people", "Köln", "東京")
+        await (await agent.client()).see("city", "Köln", "東京")
 
 
 async def test_without_a_file_it_lists_the_home(folder: Path, home: Path) -> None:
@@ -93,19 +92,18 @@ async def test_coming_to_look_is_no_key(folder: Path, home: Path) -> None:
         await client.see("exit VisiData")
 
 
-@pytest.mark.parametrize("where", ["as installed", "in a folder with spaces and $HOME"])
+@pytest.mark.parametrize("where", ["as installed", "in a folder with spaces"])
 async def test_copying_reaches_the_terminal(folder: Path, home: Path, tmp_path: Path, where: str) -> None:
     config = visidata.CONFIG
     if where != "as installed":
-        moved = tmp_path / 'with spaces, $HOME, "quotes" and \\'
+        moved = tmp_path / 'with spaces, "quotes" and $'
         shutil.copytree(config.parent, moved)
         config = moved / config.name
     async with start(folder, home, "cities.csv", config) as agent:
         client = await agent.client()
         await client.see("Köln")
         await client.type("zY")
-        while not (copied := re.search(rb"\x1b\]52;c;([^\x07]*)\x07", client.seen)):
-            await client.receive()
+        copied = await client.find(rb"\x1b\]52;c;([^\x07]*)\x07")
         assert base64.b64decode(copied[1]).decode() == "Köln"
 
 
@@ -179,13 +177,11 @@ async def test_the_persons_settings_win_and_are_theirs_to_edit(folder: Path, hom
 
 
 async def test_it_calls_nobody_and_has_a_place_for_what_it_keeps(folder: Path, home: Path) -> None:
+    (home / ".visidatarc").write_text("vd.status(f'asks <{vd.options.motd_url}>')")
     async with start(folder, home, "cities.csv") as agent:
-        client = await agent.client()
-        await client.see("Köln")
+        await (await agent.client()).see("Köln", "asks <>")
         assert (home / ".config/visidata").is_dir()
         assert (home / ".local/share/visidata").is_dir()
-        await client.type(" set-option\n")
-        await client.leave()
 
 
 def test_the_environment_is_whole_and_nothing_of_ours() -> None:

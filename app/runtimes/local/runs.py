@@ -12,10 +12,12 @@ Must start and signal nothing.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import re
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,13 +101,20 @@ def folders(root: Path) -> list[RunFolder]:
     return [RunFolder(entry) for entry in entries if _NAME.fullmatch(entry.name)]
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write whole or not at all, readable by the Hub's user alone."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        json.dump(value, file)
-    partial.replace(path)
+def write_json(path: Path, value: dict[str, Any], *, only_first: bool = False) -> None:
+    """Write whole or not at all, readable by the Hub's user alone. With `only_first`, what is there already stays."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(value, file)
+        if only_first:
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(partial)
+        else:
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

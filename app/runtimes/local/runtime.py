@@ -21,6 +21,7 @@ from pathlib import Path
 
 from app.agent import visidata
 from app.agent.start import ALREADY_RUNNING, CREDENTIAL
+from app.aio import within
 from app.errors import RuntimeFailure
 from app.runtimes.base import Changed, Event, Observed, Phase, Reason, RunId, RunSpec, Snapshot
 from app.runtimes.local import sandbox
@@ -101,8 +102,7 @@ class LocalRuntime:
         self._synced_at = time.monotonic()
         yield Snapshot(tuple(known.values()))
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poke.wait(), POLL)
+            await within(self._poke, POLL)
             self._poke.clear()
             now = await asyncio.to_thread(self._look_at_all)
             self._synced_at = time.monotonic()
@@ -135,10 +135,11 @@ class LocalRuntime:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             (self.homes / spec.user_id).mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.path.mkdir(mode=0o700, exist_ok=True)
-            if folder.spec() is None:
-                write_json(
-                    folder.path / "spec.json", {"uid": uuid.uuid4().hex, "user": spec.user_id, "at": time.time()}
-                )
+            write_json(
+                folder.path / "spec.json",
+                {"uid": uuid.uuid4().hex, "user": spec.user_id, "at": time.time()},
+                only_first=True,
+            )
         except OSError as error:
             raise RuntimeFailure(
                 f"The Hub cannot write to its data folder: {error.strerror}. An administrator has to look.",

@@ -1,0 +1,1 @@
+"""End-to-end tests: a real Hub, real sessions, and a real browser before them."""

@@ -1,0 +1,164 @@
+"""What people do in the browser, for the tests to say in few words: log in, create, read the terminal, press keys.
+
+Waits are the browser's own: for what shows on the page or on the terminal, never for time to pass.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+
+from playwright.async_api import APIRequestContext, Browser, Locator, Page, Playwright, StorageState, expect
+
+PASSWORD = "two fat geese fly low"
+EVERYTHING = 10_000  # Milliseconds in which what is waited for must show, on a machine that is busy.
+
+
+@dataclass
+class Person:
+    """Somebody with an account, logged in: `state` is their browser's cookies, `api` speaks for them by token."""
+
+    email: str
+    state: StorageState
+    api: APIRequestContext
+    made: list[str] = field(default_factory=list)
+
+    async def create(self, **body: object) -> str:
+        """Make a session and wait until it runs; its id."""
+        answer = await self.api.post("/api/v1/sessions", data=body)
+        assert answer.status == 201, await answer.text()
+        session_id: str = (await answer.json())["id"]
+        await self.reaches(session_id, "running")
+        return session_id
+
+    async def reaches(self, session_id: str, state: str) -> None:
+        answer = await self.api.get(f"/api/v1/sessions/{session_id}?wait={state}&timeout=20")
+        found = await answer.json()
+        assert found["state"] == state, found
+
+    async def clear(self) -> None:
+        """Delete all their sessions and the files of their home."""
+        for session in await (await self.api.get("/api/v1/sessions")).json():
+            await self.api.delete(f"/api/v1/sessions/{session['id']}")
+        for entry in await (await self.api.get("/api/v1/files/")).json():
+            if entry["kind"] == "file":
+                await self.api.delete(f"/api/v1/files/{entry['path']}")
+
+
+async def launch(playwright: Playwright) -> Browser:
+    """Chromium of this machine (HUB_CHROMIUM or PATH), headless unless HEADED=1."""
+    path = os.environ.get("HUB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "These tests need Chromium: `make test` installs it, or HUB_CHROMIUM names one."
+    options = ["--disable-background-networking", "--disable-gpu"]
+    if os.geteuid() == 0:
+        options.append("--no-sandbox")  # Chromium refuses to sandbox for root.
+    return await playwright.chromium.launch(executable_path=path, headless=os.environ.get("HEADED") != "1", args=options)
+
+
+class Terminal:
+    """The terminal on a session's page, as a person sees it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.state = page.locator("#terminal")
+
+    async def is_connected(self, within: float = EVERYTHING) -> None:
+        await expect(self.state).to_have_attribute("data-terminal-state", "connected", timeout=within)
+
+    async def sees(self, *texts: str, but_not: str | None = None, within: float = EVERYTHING) -> list[str]:
+        """Wait until all the texts (and not `but_not`) are on the screen; its lines."""
+        seen = await self.page.evaluate(_LOOK, [texts, but_not, within])
+        assert seen["found"], f"Not all of {texts} on the screen{f', or {but_not}' if but_not else ''}:\n" + "\n".join(
+            seen["lines"]
+        )
+        lines: list[str] = seen["lines"]
+        return lines
+
+    async def press(self, *keys: str) -> None:
+        for key in keys:
+            await self.page.keyboard.press(key)
+
+    async def type(self, text: str) -> None:
+        await self.page.keyboard.type(text)
+
+
+async def until(page: Page, condition: str) -> None:
+    """Wait until a JavaScript expression is true on the page. (Playwright's own way breaks the pages' policy.)"""
+    found = await page.evaluate(
+        f"""(within) => new Promise((answer) => {{
+          const until = performance.now() + within;
+          const look = () => {condition} ? answer(true) : performance.now() > until ? answer(false) : setTimeout(look, 5);
+          look();
+        }})""",
+        EVERYTHING,
+    )
+    assert found, f"It never came to this: {condition}"
+
+
+_LOOK = """([texts, butNot, within]) => new Promise((answer) => {
+  const until = performance.now() + within;
+  const look = () => {
+    const lines = document.getElementById("terminal")?.hubScreen?.() ?? [];
+    const all = lines.join("\\n");
+    const found = texts.every((text) => all.includes(text)) && !(butNot && all.includes(butNot));
+    if (found || performance.now() > until) answer({ found, lines });
+    else setTimeout(look, 20);
+  };
+  look();
+})"""
+
+
+async def make_first_admin(page: Page, link: str, email: str) -> None:
+    """Follow the one-time link of a new Hub and make the account."""
+    await page.goto(link)
+    await expect(page.get_by_role("heading", name="The first administrator")).to_be_visible()
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Make the account and log in").click()
+    await expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
+
+
+async def log_in(page: Page, url: str, email: str, password: str) -> None:
+    await page.goto(f"{url}/login")
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(password)
+    await page.get_by_role("button", name="Log in", exact=True).click()
+
+
+async def follow_link(page: Page, link: str) -> None:
+    """Open a log-in link and use it."""
+    await page.goto(link)
+    await page.get_by_role("button", name="Log in", exact=True).click()
+    await expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
+
+
+async def invite(page: Page, url: str, email: str) -> str:
+    """As an administrator, make an account; the link that logs it in once."""
+    await page.goto(f"{url}/admin")
+    await page.get_by_label("Add a person").fill(email)
+    await page.get_by_role("button", name="Add and make a link").click()
+    return await page.locator("code.token").inner_text()
+
+
+async def make_token(page: Page, url: str) -> str:
+    await page.goto(f"{url}/account")
+    await page.get_by_label("What it is for").fill("end-to-end tests")
+    await page.get_by_role("button", name="Make a token").click()
+    return await page.locator("code.token").inner_text()
+
+
+def row(page: Page, name: str) -> Locator:
+    """A session's row in the list."""
+    return page.locator("#sessions tbody tr").filter(has_text=name)
+
+
+async def create_and_open(page: Page, url: str, source: str, name: str = "") -> Terminal:
+    """On the sessions page, choose what to open and press the button; the terminal, connected."""
+    await page.goto(f"{url}/sessions")
+    await page.locator("select[name=source]").select_option(source)
+    await page.get_by_label("Name optional").fill(name)
+    await page.get_by_role("button", name="Create and open").click()
+    terminal = Terminal(page)
+    await terminal.is_connected()
+    return terminal

@@ -1,0 +1,102 @@
+"""Limits that a person feels: sessions that nobody uses are stopped, a full Hub queues, and pages stay light."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Browser, Page, Playwright, expect
+
+from e2e.browser import Person, Terminal, make_first_admin, row, until
+from e2e.conftest import Browse, as_person
+from e2e.hub import HubProcess
+
+MOST_BYTES = 60_000
+ROWS = 20
+
+
+@pytest.fixture(scope="module")
+async def owner(strict_hub: HubProcess, chromium: Browser, playwright: Playwright) -> Person:
+    page = await chromium.new_page()
+    link = (await strict_hub.said(r"http://\S+/login/link/\S+"))[0]
+    await make_first_admin(page, link, "owner@example.org")
+    return await as_person(page, strict_hub.url, "owner@example.org", playwright)
+
+
+async def test_an_unused_session_is_stopped_with_a_warning_and_stay_or_typing_keeps_it(
+    strict_hub: HubProcess, owner: Person, browse: Browse
+) -> None:
+    async def open_one(name: str) -> tuple[Page, Terminal]:
+        session_id = await owner.create(name=name, source={"sample": "penguins.csv"})
+        page = await browse(owner)
+        await page.goto(f"{strict_hub.url}/sessions/{session_id}")
+        terminal = Terminal(page)
+        await terminal.is_connected()
+        await terminal.sees("Adelie")
+        return page, terminal
+
+    left, unused = await open_one("left open")
+    staying, kept = await open_one("kept")
+    _, typed_in = await open_one("typed in")
+    await expect(left.locator("#deadline")).to_contain_text("Stops in")
+
+    async def work_on() -> None:
+        while await unused.state.get_attribute("data-terminal-state") != "ended":
+            stay = staying.get_by_role("button", name="Stay")
+            if await stay.is_visible():
+                await stay.click()
+            await typed_in.press("j")
+            await left.wait_for_timeout(500)  # As a person would, now and then.
+
+    # The limit is 6 s, and input may take another 10 to be seen.
+    await asyncio.wait_for(work_on(), 40)
+    await expect(left.locator("#panel")).to_contain_text("Nothing was typed for a long time")
+    for terminal in (kept, typed_in):
+        await expect(terminal.state).to_have_attribute("data-terminal-state", "connected")
+        await terminal.sees("Adelie")
+    await owner.clear()
+
+
+async def test_a_full_hub_queues_and_twenty_rows_are_a_light_page_that_does_not_jump(
+    strict_hub: HubProcess, owner: Person, browse: Browse
+) -> None:
+    for number in range(ROWS):
+        answer = await owner.api.post(
+            "/api/v1/sessions", data={"name": f"Session {number}", "source": {"sample": "penguins.csv"}}
+        )
+        assert answer.status == 201
+    answer = await owner.api.post("/api/v1/sessions", data={"name": "One more"})
+    assert answer.status == 429
+
+    page = await browse(owner)
+    await page.add_init_script(
+        """window.shift = 0; window.swaps = 0;
+        new PerformanceObserver((list) => list.getEntries().forEach((entry) => window.shift += entry.value))
+          .observe({ type: "layout-shift", buffered: true });
+        document.addEventListener("htmx:after:swap", () => window.swaps++);"""
+    )
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Network.enable")
+    sizes: dict[str, float] = {}
+    addresses: dict[str, str] = {}
+    devtools.on("Network.responseReceived", lambda event: addresses.update({event["requestId"]: event["response"]["url"]}))
+    devtools.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
+    await page.goto(f"{strict_hub.url}/sessions", wait_until="load")
+    await expect(page.locator("#sessions tbody tr")).to_have_count(ROWS)
+    await expect(page.locator("#sessions")).to_contain_text("Number 1 in line")
+    await until(page, "window.swaps > 0")  # The live list has come, and taken the place of the first.
+    loaded = {addresses[request].removeprefix(strict_hub.url): size for request, size in sizes.items()}
+    assert len(loaded) >= 5, loaded
+    assert sum(loaded.values()) < MOST_BYTES, loaded
+    assert await page.evaluate("window.shift") == 0
+
+    # Room that comes free goes to the next in line, and the page sees it come.
+    running = page.locator("#sessions tbody tr").filter(has_text="Running")
+    await expect(running).to_have_count(3)
+    last = row(page, "Session 4")
+    await expect(row(page, "Session 3")).to_contain_text("Number 1 in line")
+    await expect(last).to_contain_text("Number 2 in line")
+    await page.get_by_role("button", name="Stop Session 0").click()
+    await expect(row(page, "Session 3")).to_contain_text("Running")
+    await expect(last).to_contain_text("Number 1 in line")
+    await owner.clear()

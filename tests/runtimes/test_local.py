@@ -1,0 +1,244 @@
+"""The local runtime, with real processes and the real VisiData: the contract, and what it promises beyond."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from contract import RuntimeContract, a_spec, watching
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from app.errors import RuntimeFailure
+from app.files.samples import ensure_samples
+from app.runtimes.base import Observed, Phase, Reason, RunSpec, Source
+from app.runtimes.local import sandbox
+from app.runtimes.local.runs import RunFolder, folders
+from app.runtimes.local.runtime import LocalRuntime
+from app.settings import Settings
+
+BWRAP = sandbox.usable()
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ensure_samples(tmp_path_factory.mktemp("samples"), Settings().session_python)
+
+
+def end_all(data_dir: Path) -> None:
+    """No test leaves a run behind."""
+    for folder in folders(data_dir / "runs"):
+        agent = folder.agent()
+        if agent and folder.alive():
+            os.kill(agent["pid"], signal.SIGKILL)
+
+
+class LocalHarness:
+    def __init__(self, settings: Settings, samples: Path, bwrap: str | None) -> None:
+        self.settings, self.samples, self.bwrap = settings, samples, bwrap
+        self.runtime = self.restarted()
+
+    def restarted(self) -> LocalRuntime:
+        return LocalRuntime(self.settings, samples=self.samples, bwrap=self.bwrap)
+
+    async def quit(self, seen: Observed, spec: RunSpec) -> None:
+        async with Screen(seen, spec) as screen:
+            await screen.until("│")  # VisiData has drawn its list of files.
+            await screen.type("gq")
+            await screen.until("quit")
+            await screen.type("y")
+
+
+class Screen:
+    """A GoTTY client: what is shown since it came, and a keyboard."""
+
+    def __init__(self, seen: Observed, spec: RunSpec) -> None:
+        self.address, self.credential = seen.address, spec.credential
+        self.shown = b""
+
+    async def __aenter__(self) -> Screen:
+        self.socket = await connect(f"ws://{self.address}/ws", subprotocols=["webtty"], compression=None)  # type: ignore[list-item]
+        await self.socket.send(json.dumps({"Arguments": "", "AuthToken": self.credential}))
+        await self.socket.send('3{"columns": 100, "rows": 30}')
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.socket.close()
+
+    async def type(self, keys: str) -> None:
+        await self.socket.send(f"1{keys}")
+
+    async def until(self, text: str) -> None:
+        async with asyncio.timeout(15):
+            while text.encode() not in self.shown:
+                frame = await self.socket.recv()
+                assert isinstance(frame, str)
+                if frame.startswith("1"):
+                    self.shown += base64.b64decode(frame[1:])
+
+
+@pytest.fixture
+def make_harness(
+    make_settings: Callable[..., Settings], samples: Path
+) -> Iterator[Callable[[str | None], LocalHarness]]:
+    made: list[Settings] = []
+
+    def make(bwrap: str | None) -> LocalHarness:
+        made.append(make_settings())
+        return LocalHarness(made[-1], samples, bwrap)
+
+    yield make
+    for settings in made:
+        end_all(settings.data_dir)
+
+
+class TestWithoutASandbox(RuntimeContract):
+    @pytest.fixture
+    def harness(self, make_harness: Callable[[str | None], LocalHarness]) -> LocalHarness:
+        return make_harness(None)
+
+
+class TestInASandbox(RuntimeContract):
+    @pytest.fixture
+    def harness(self, make_harness: Callable[[str | None], LocalHarness]) -> LocalHarness:
+        assert BWRAP, "bubblewrap cannot be used here; `make test` installs it"
+        return make_harness(BWRAP)
+
+
+@pytest.fixture
+async def running(
+    make_harness: Callable[[str | None], LocalHarness],
+) -> AsyncIterator[tuple[LocalHarness, RunSpec, Observed]]:
+    """A sandboxed run on a sample."""
+    harness = make_harness(BWRAP)
+    spec = RunSpec(a_spec().run, a_spec().user_id, "hub:secret", Source("sample", "penguins.csv"))
+    seen = await harness.runtime.launch(spec)
+    assert seen.phase is Phase.RUNNING
+    yield harness, spec, seen
+
+
+Running = tuple[LocalHarness, RunSpec, Observed]
+
+
+async def test_a_sample_is_open_on_the_screen(running: Running) -> None:
+    _, spec, seen = running
+    async with Screen(seen, spec) as screen:
+        await screen.until("bill_length_mm")
+
+
+async def test_the_terminal_is_closed_to_whoever_lacks_the_runs_own_credential(running: Running) -> None:
+    _, spec, seen = running
+    async with connect(f"ws://{seen.address}/ws", subprotocols=["webtty"]) as socket:  # type: ignore[list-item]
+        await socket.send(json.dumps({"Arguments": "", "AuthToken": "hub:guessed"}))
+        with pytest.raises(ConnectionClosed):
+            async with asyncio.timeout(10):
+                await socket.recv()
+
+
+async def test_a_run_holds_nothing_of_the_hubs_open(running: Running) -> None:
+    """Neither the agent nor VisiData has a socket or a file of this process: above all not the one it listens on."""
+    harness, _, seen = running
+    folder = RunFolder(harness.runtime.root / str(seen.run))
+    agent = psutil.Process(folder.agent()["pid"])  # type: ignore[index]
+    mine = {os.readlink(f"/proc/self/fd/{number}") for number in _descriptors("self")}
+    mine = {link for link in mine if link.startswith("socket:")}
+    for process in [agent, *agent.children(recursive=True)]:
+        theirs = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in _descriptors(str(process.pid))}
+        assert not theirs & mine
+
+
+def _descriptors(pid: str) -> list[str]:
+    found = []
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            os.readlink(f"/proc/{pid}/fd/{number}")
+        except OSError:
+            continue
+        found.append(number)
+    return found
+
+
+async def test_the_hubs_environment_and_the_credential_are_out_of_visidatas_reach(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness, _, seen = running
+    agent = psutil.Process(RunFolder(harness.runtime.root / str(seen.run)).agent()["pid"])  # type: ignore[index]
+    programs = agent.children(recursive=True)
+    assert programs
+    for process in programs:
+        environment = process.environ()
+        assert not [name for name in environment if name.startswith("HUB_")]
+        assert "secret" not in "".join(process.cmdline())
+    assert "secret" not in "".join(agent.cmdline())
+
+
+async def test_an_agent_killed_without_warning_is_reported_as_lost(running: Running) -> None:
+    harness, spec, seen = running
+    folder = RunFolder(harness.runtime.root / str(seen.run))
+    agent = psutil.Process(folder.agent()["pid"])  # type: ignore[index]
+    programs = agent.children(recursive=True)
+    async with watching(harness.runtime) as until:
+        agent.kill()
+        ended = await until(spec.run, Phase.ENDED)
+    assert ended.reason is Reason.LOST
+    _, alive = await asyncio.to_thread(psutil.wait_procs, programs, 5)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE], "VisiData outlived its run"
+
+
+async def test_visidata_killed_by_the_kernel_is_reported_with_words(running: Running) -> None:
+    harness, spec, seen = running
+    agent = psutil.Process(RunFolder(harness.runtime.root / str(seen.run)).agent()["pid"])  # type: ignore[index]
+    async with watching(harness.runtime) as until:
+        agent.children()[0].kill()
+        ended = await until(spec.run, Phase.ENDED)
+    assert ended.reason in (Reason.CRASHED, Reason.OUT_OF_MEMORY)
+    assert ended.detail
+
+
+async def test_a_program_that_will_not_end_is_killed_after_the_grace_time(
+    make_harness: Callable[[str | None], LocalHarness],
+) -> None:
+    harness = make_harness(None)
+    spec = a_spec()
+    async with watching(harness.runtime) as until:
+        seen = await harness.runtime.launch(spec)
+        agent = psutil.Process(RunFolder(harness.runtime.root / str(spec.run)).agent()["pid"])  # type: ignore[index]
+        await until(spec.run, Phase.RUNNING)
+        agent.suspend()  # Deaf to SIGTERM.
+        began = time.monotonic()
+        while (now := await harness.runtime.look(spec.run)) and now.phase is not Phase.ENDED:
+            assert time.monotonic() - began < 15, "it is still there"
+            await harness.runtime.stop(spec.run, seen.uid, 0.5)
+            await asyncio.sleep(0.2)
+
+
+async def test_a_disk_that_refuses_is_told_in_words(make_settings: Callable[..., Settings], samples: Path) -> None:
+    settings = make_settings()
+    settings.data_dir.mkdir(parents=True)
+    (settings.data_dir / "runs").write_text("a file where the folder should be")
+    runtime = LocalRuntime(settings, samples=samples, bwrap=None)
+    with pytest.raises(RuntimeFailure) as caught:
+        await runtime.launch(a_spec())
+    assert "data folder" in caught.value.message
+    assert caught.value.retry
+
+
+async def test_a_visidata_that_is_not_there_is_told_and_not_waited_for(
+    make_settings: Callable[..., Settings], samples: Path
+) -> None:
+    settings = make_settings(session_python=Path("/nonexistent/python"))
+    runtime = LocalRuntime(settings, samples=samples, bwrap=None)
+    spec = a_spec()
+    async with watching(runtime) as until:
+        await runtime.launch(spec)
+        ended = await until(spec.run, Phase.ENDED)
+    assert ended.reason is Reason.CRASHED
+    assert "nonexistent" in ended.detail
