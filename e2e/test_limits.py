@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, Page, Playwright, expect
@@ -16,11 +17,18 @@ ROWS = 20
 
 
 @pytest.fixture(scope="module")
-async def owner(strict_hub: HubProcess, chromium: Browser, playwright: Playwright) -> Person:
+async def first(strict_hub: HubProcess, chromium: Browser, playwright: Playwright) -> Person:
     page = await chromium.new_page()
     link = (await strict_hub.said(r"http://\S+/login/link/\S+"))[0]
     await make_first_admin(page, link, "owner@example.org")
     return await as_person(page, strict_hub.url, "owner@example.org", playwright)
+
+
+@pytest.fixture
+async def owner(first: Person) -> AsyncIterator[Person]:
+    """The one person of the strict Hub, with no sessions."""
+    yield first
+    await first.clear()
 
 
 async def test_an_unused_session_is_stopped_with_a_warning_and_stay_or_typing_keeps_it(
@@ -36,9 +44,8 @@ async def test_an_unused_session_is_stopped_with_a_warning_and_stay_or_typing_ke
         return page, terminal
 
     left, unused = await open_one("left open")
-    staying, kept = await open_one("kept")
-    _, typed_in = await open_one("typed in")
     await expect(left.locator("#deadline")).to_contain_text("Stops in")
+    (staying, kept), (_, typed_in) = await asyncio.gather(open_one("kept"), open_one("typed in"))
 
     async def work_on() -> None:
         while await unused.state.get_attribute("data-terminal-state") != "ended":
@@ -48,13 +55,12 @@ async def test_an_unused_session_is_stopped_with_a_warning_and_stay_or_typing_ke
             await typed_in.press("j")
             await left.wait_for_timeout(500)  # As a person would, now and then.
 
-    # The limit is 6 s, and input may take another 10 to be seen.
+    # The limit is 8 s, and input may take another 10 to be seen.
     await asyncio.wait_for(work_on(), 40)
     await expect(left.locator("#panel")).to_contain_text("Nothing was typed for a long time")
     for terminal in (kept, typed_in):
         await expect(terminal.state).to_have_attribute("data-terminal-state", "connected")
         await terminal.sees("Adelie")
-    await owner.clear()
 
 
 async def test_a_full_hub_queues_and_twenty_rows_are_a_light_page_that_does_not_jump(
@@ -99,4 +105,3 @@ async def test_a_full_hub_queues_and_twenty_rows_are_a_light_page_that_does_not_
     await page.get_by_role("button", name="Stop Session 0").click()
     await expect(row(page, "Session 3")).to_contain_text("Running")
     await expect(last).to_contain_text("Number 1 in line")
-    await owner.clear()

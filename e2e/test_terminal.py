@@ -163,7 +163,9 @@ async def test_pasted_text_does_not_run_as_commands(url: str, ada: Person, brows
     await page.evaluate("navigator.clipboard.writeText('quick note')")
     await terminal.press("Control+v")
     await expect(page.locator("#toasts")).to_contain_text("The paste was not typed.")
-    await terminal.press("/", "Control+v")  # In a prompt it is plain text.
+    await terminal.press("/")
+    await terminal.sees("search regex:")
+    await terminal.press("Control+v")  # In a prompt it is plain text.
     await terminal.sees("quick note")
 
 

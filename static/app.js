@@ -125,6 +125,7 @@ if (place) {
       const bar = line.querySelector("progress");
       const address = `/files/upload/${(folder + file.name).split("/").map(encodeURIComponent).join("/")}`;
       const cancel = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Cancel" });
+      let broken = "The connection broke. Nothing was stored.";
       running++;
       request.open("PUT", address);
       request.setRequestHeader("Accept", "application/json");
@@ -137,9 +138,10 @@ if (place) {
         cancel.remove();
         if (request.status === 201) finish(line, JSON.parse(request.responseText));
         else if (request.status === 401) location.reload();
-        else fail(line, reason(request), request.status !== 413 && (() => take([file])));
+        else fail(line, reason(request) ?? broken, request.status !== 413 && (() => take([file])));
         done();
       });
+      request.addEventListener("abort", () => (broken = "Cancelled. Nothing was stored."));
       cancel.addEventListener("click", () => request.abort());
       line.children[1].replaceChildren(document.createTextNode("0 % "), cancel);
       request.send(file);
@@ -150,7 +152,7 @@ if (place) {
     try {
       return JSON.parse(request.responseText).detail;
     } catch {
-      return request.status ? `The Hub answered ${request.status}.` : "It was cancelled, or the connection broke. Nothing was stored.";
+      return request.status ? `The Hub answered ${request.status}.` : null;
     }
   }
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 from piccolo.apps.migrations.commands.forwards import run_forwards
+from piccolo.apps.migrations.tables import Migration
 from piccolo.engine.postgres import PostgresEngine
 
 from app.aio import within
@@ -74,6 +75,7 @@ class Database:
         import piccolo_conf
 
         piccolo_conf.DB = self.engine
+        Migration._meta.db = self.engine
         async with self._connection() as connection:
             await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK, timeout=300)
             said = io.StringIO()

@@ -32,6 +32,7 @@ from app.terminal.terminal import Terminals
 log = logging.getLogger("hub.lifecycle")
 
 CHANNEL = "hub_sessions"  # The trigger in the migrations says `<user> <session>` here.
+LEASE = timedelta(seconds=30)  # How long a replica may take over one step of one session.
 POLL = 2.0  # Seconds. How late a lost notification is made good.
 AT_ONCE = 16  # Sessions that one replica works on at the same time.
 FLUSH_INPUT = timedelta(seconds=5)  # How long input may wait in memory before it is written.
@@ -61,6 +62,7 @@ class Manager:
         self.replica = f"{socket.gethostname()[:40]}-{secrets.token_hex(6)}"
         self.seen: dict[RunId, Observed] = {}
         self._listed = False  # Whether there has been a full list. Before it, what is not known is unknown, not gone.
+        self.lease = LEASE
         self._tasks = Supervisor()
         self._wake = asyncio.Event()
         self._working: set[str] = set()
@@ -141,7 +143,7 @@ class Manager:
             free = AT_ONCE - len(self._working)
             if free <= 0:
                 continue  # A slot that comes free wakes us.
-            due = await queries.take_due(self.replica, free)
+            due = await queries.take_due(self.replica, free, self.lease)
             ready: list[Session] = []
             waits_for_room = False
             for session in due:

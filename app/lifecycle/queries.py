@@ -11,12 +11,12 @@ from uuid import UUID
 from app.db.tables import Session as Row
 from app.runtimes.base import Reason, RunId
 from app.sessions.models import Session
+from app.sessions.service import QUEUE
 
-LEASE = timedelta(seconds=30)
 ADMISSION_LOCK = 0x48554251  # "HUBQ": one replica at a time lets sessions in, so that the limit holds.
 
 
-async def take_due(replica: str, most: int) -> list[Session]:
+async def take_due(replica: str, most: int, lease: timedelta) -> list[Session]:
     """Lease up to `most` sessions that are due, or whose lease ran out with its work undone."""
     rows = await Row.raw(
         """UPDATE sessions SET lease_by = {}, lease_until = now() + {}::interval, due_at = NULL
@@ -25,7 +25,7 @@ async def take_due(replica: str, most: int) -> list[Session]:
                         ORDER BY due_at NULLS FIRST LIMIT {} FOR UPDATE SKIP LOCKED)
            RETURNING *""",
         replica,
-        LEASE,
+        lease,
         most,
     )
     return [Session.from_row(row) for row in rows]
@@ -70,23 +70,21 @@ async def admit(max_runs: int) -> tuple[list[Session], int]:
     async with Row._meta.db.transaction():
         await Row.raw("SELECT pg_advisory_xact_lock({})", ADMISSION_LOCK)
         await Row.raw(
-            """UPDATE sessions SET state = 'queued', reason = NULL, detail = '', queued_at = clock_timestamp(),
+            """UPDATE sessions SET state = 'queued', reason = NULL, detail = '', queued_at = now(),
                  started_at = NULL, ended_at = NULL
                WHERE wanted = 'running' AND state IN ('stopped', 'failed')"""
         )
         rows = await Row.raw(
-            """WITH taken AS (
+            f"""WITH taken AS (
                  SELECT count(*) AS n FROM sessions WHERE state IN ('starting', 'running', 'stopping')),
-               line AS (
-                 SELECT id, queued_at, row_number() OVER (PARTITION BY "user" ORDER BY queued_at, id) AS turn
-                 FROM sessions WHERE state = 'queued' AND wanted = 'running'),
+               line AS ({QUEUE}),
                next AS (
-                 SELECT id FROM line ORDER BY turn, queued_at, id LIMIT GREATEST(0, {} - (SELECT n FROM taken)))
+                 SELECT id FROM line ORDER BY position LIMIT GREATEST(0, {{}} - (SELECT n FROM taken)))
                UPDATE sessions SET state = 'starting', generation = generation + 1, run_uid = NULL, address = NULL,
                  credential = 'hub:' || encode(sha256(gen_random_uuid()::text::bytea || gen_random_uuid()::text::bytea),
                                                'hex'),
                  launched_at = now(), last_input_at = NULL, due_at = now(), attempts = 0
-               WHERE id IN (SELECT id FROM next) RETURNING *""",
+               WHERE id IN (SELECT id FROM next) RETURNING *""",  # noqa: S608
             max_runs,
         )
         waiting = await Row.raw("SELECT count(*) AS n FROM sessions WHERE state = 'queued' AND wanted = 'running'")

@@ -21,6 +21,13 @@ from app.settings import Settings
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # No l, o, 0, 1: an id may be read aloud. Fit for a pod's name.
 
+QUEUE = """SELECT id, row_number() OVER (ORDER BY turn, served NULLS FIRST, queued_at, created_at, id) AS position FROM (
+             SELECT id, queued_at, created_at,
+               row_number() OVER (PARTITION BY "user" ORDER BY queued_at, created_at, id) AS turn,
+               (SELECT max(launched_at) FROM sessions AS theirs WHERE theirs."user" = waiting."user") AS served
+             FROM sessions AS waiting WHERE state = 'queued' AND wanted = 'running') AS line"""
+"""The queue in its order: round robin over users, whoever was served longest ago first, each user's oldest first."""
+
 _MINE = """SELECT * FROM sessions WHERE id = {} AND "user" = {} AND wanted <> 'deleted'"""
 
 
@@ -153,15 +160,11 @@ class Sessions:
         )
 
     async def queue_position(self, session: Session) -> int | None:
-        """How many sessions are before it in the queue, plus one; None when it is not queued."""
+        """Its place in the queue, from 1; None when it is not queued."""
         if session.state is not State.QUEUED:
             return None
-        rows = await Row.raw(
-            "SELECT count(*) AS n FROM sessions WHERE state = 'queued' AND (queued_at, id) < ({}, {})",
-            session.queued_at,
-            session.id,
-        )
-        return int(rows[0]["n"]) + 1
+        rows = await Row.raw(f"SELECT position FROM ({QUEUE}) AS line WHERE id = {{}}", session.id)  # noqa: S608
+        return int(rows[0]["position"]) if rows else None
 
     async def _want(self, user_id: UUID, session_id: str, wanted: Wanted, reason: Reason | None) -> Session:
         # Asking for what is wanted already changes nothing, so that a form sent twice counts once.

@@ -36,7 +36,7 @@ async def index() -> ResponseReturnValue:
 async def login() -> ResponseReturnValue:
     target = safe_next(request.args.get("next"))
     if maybe_me():
-        return redirect(target)
+        return go(target)
     message = "Your login has expired, or you are not logged in. Log in to go on." if "expired" in request.args else ""
     return await _login_page(target=target, notice=message)
 

@@ -10,13 +10,14 @@ import logging
 from http import HTTPStatus
 from urllib.parse import quote
 
+import asyncpg
 from quart import Quart, Response, has_websocket_context, render_template, request
 from quart.typing import ResponseReturnValue
 from quart_rate_limiter import RateLimitExceeded
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.db.database import is_outage
-from app.errors import HubError, NotLoggedIn
+from app.errors import BadInput, HubError, NotLoggedIn
 from app.web.htmx import go, wants_fragment
 
 log = logging.getLogger("hub.web")
@@ -79,6 +80,13 @@ def set_up(app: Quart) -> None:
     async def hub_error(error: HubError) -> ResponseReturnValue:
         return await answer(error.status, error.title, error.message, field=error.field)
 
+    @app.errorhandler(asyncpg.CharacterNotInRepertoireError)
+    async def no_text(error: asyncpg.CharacterNotInRepertoireError) -> ResponseReturnValue:
+        # Postgres keeps no NUL character in a text. One answer here, rather than a check for every field there is.
+        return await answer(
+            BadInput.status, BadInput.title, "There is a NUL character in it. Take it out and try again."
+        )
+
     @app.errorhandler(RateLimitExceeded)
     async def too_often(error: RateLimitExceeded) -> ResponseReturnValue:
         response = await answer(429, "Too often", f"That was too often. Try again in {error.retry_after} seconds.")
@@ -90,7 +98,10 @@ def set_up(app: Quart) -> None:
         status = error.code or 500
         if status in (301, 302, 303, 307, 308):
             return error.get_response()
-        return await answer(status, HTTPStatus(status).phrase, TEXTS.get(status, error.description or TEXTS[400]))
+        response = await answer(status, HTTPStatus(status).phrase, TEXTS.get(status, error.description or TEXTS[400]))
+        if isinstance(error, MethodNotAllowed):
+            response.allow.update(error.valid_methods or ())
+        return response
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> ResponseReturnValue:

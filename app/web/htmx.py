@@ -13,6 +13,7 @@ def wants_fragment() -> bool:
 
 def go(location: str) -> Response:
     """Send the person to another page: a redirect for forms, HX-Redirect for htmx (which would follow a redirect)."""
+    location = iri_to_uri(location)  # A header holds ASCII.
     if wants_fragment():
-        return Response("", 200, {"HX-Redirect": iri_to_uri(location)})
+        return Response("", 200, {"HX-Redirect": location})
     return redirect(location, 303)  # type: ignore[return-value]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -56,6 +57,8 @@ async def wait_for(user_id: Any, session_id: str, state: str | None, timeout: st
         raise BadInput(f"`wait` takes one of {', '.join(State)}.", field="wait")
     try:
         seconds = min(float(timeout or MOST_WAIT), MOST_WAIT)
+        if math.isnan(seconds):
+            raise ValueError
     except ValueError:
         raise BadInput("`timeout` takes a number of seconds.", field="timeout") from None
     sessions = hub().sessions

@@ -18,6 +18,7 @@ from werkzeug.datastructures import FileStorage, Headers
 
 from app.accounts.mail import Mailer
 from app.accounts.models import Account
+from app.db.tables import TABLES
 from app.factory import create_app
 from app.settings import Settings
 from app.web.context import Hub
@@ -152,5 +153,9 @@ async def serve(
 ) -> AsyncIterator[Site]:
     runtime = FakeRuntime(world, address=address)
     app = create_app(settings, mailer=mailer, runtime=runtime, hasher=FAST)
+    engines = [table._meta.db for table in TABLES]
     async with app.test_app():
         yield Site(app, runtime)
+    # Replicas in one process share Piccolo's tables: who came first has them back when the other leaves.
+    for table, engine in zip(TABLES, engines, strict=True):
+        table._meta.db = engine

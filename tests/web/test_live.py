@@ -1,0 +1,142 @@
+"""The list is live in every tab, whichever replica made the change."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from quart import typing as quart
+from serving import Browser, Site, serve
+
+from app.runtimes.base import Source
+from app.settings import Settings
+
+
+class Stream:
+    """A live list as the page sees it: the HTML of each event."""
+
+    def __init__(self, connection: quart.TestHTTPConnectionProtocol) -> None:
+        self.connection = connection
+        self._rest = ""
+
+    async def event(self) -> str:
+        """The next event that has data."""
+        while "\n\n" not in self._rest:
+            self._rest += (await self.connection.receive()).decode()
+        event, _, self._rest = self._rest.partition("\n\n")
+        lines = event.splitlines()
+        if not any(line.startswith("data: ") for line in lines):
+            return await self.event()
+        return "\n".join(line.removeprefix("data: ") for line in lines)
+
+    async def until(self, *shown: str) -> str:
+        """The first list that shows all of these, within the two seconds that people are promised."""
+        async with asyncio.timeout(2):
+            while True:
+                html = await self.event()
+                if all(text in html for text in shown):
+                    return html
+
+
+@asynccontextmanager
+async def live(browser: Browser) -> AsyncIterator[Stream]:
+    async with browser.stream("/sessions/events") as connection:
+        stream = Stream(connection)
+        try:
+            yield stream
+        finally:
+            await connection.disconnect()
+
+
+@pytest.fixture
+async def other(settings: Settings, site: Site) -> AsyncIterator[Site]:
+    """Another replica, on the same Postgres and with the same runs."""
+    async with serve(settings, world=site.runtime.world) as other:
+        yield other
+
+
+async def test_the_list_comes_at_once_as_html_and_is_no_page(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    async with live(ada) as stream:
+        html = await stream.until("No sessions yet")
+        assert "<html" not in html
+        assert stream.connection.status_code == 200
+        headers = stream.connection.headers
+        assert headers is not None
+        assert headers["Content-Type"].startswith("text/event-stream")
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Accel-Buffering"] == "no"
+
+
+async def test_every_tab_sees_what_is_done_in_any_of_them(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    async with live(ada) as one, live(ada) as two:
+        await asyncio.gather(one.until("No sessions yet"), two.until("No sessions yet"))
+        await ada.post("/sessions", {"name": "Penguins"})
+        await asyncio.gather(one.until("Penguins", "Running"), two.until("Penguins", "Running"))
+
+
+async def test_a_change_that_another_replica_made_is_seen_in_time(site: Site, other: Site) -> None:
+    ada, here = await site.person("ada@example.org")
+    there = await other.browser().log_in(ada)
+    async with live(here) as stream:
+        await stream.until("No sessions yet")
+        session_id = (await there.post("/sessions", {"name": "Whales", "open": "1"})).location.rpartition("/")[2]
+        await stream.until("Whales", "Running")
+        await there.post(f"/sessions/{session_id}/rename", {"name": "Seals"})
+        await stream.until("Seals")
+        await there.post(f"/sessions/{session_id}/stop", {})
+        await stream.until("Stopped", "You stopped it.")
+        await there.post(f"/sessions/{session_id}/delete", {})
+        await stream.until("No sessions yet")
+
+
+async def test_nobody_sees_anybody_elses_changes(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    _, eve = await site.person("eve@example.org")
+    async with live(eve) as stream:
+        await stream.until("No sessions yet")
+        await ada.post("/sessions", {"name": "Secret plans"})
+        await eve.post("/sessions", {"name": "Whales"})
+        assert "Secret plans" not in await stream.until("Whales", "Running")
+
+
+async def test_the_list_ends_with_the_login(site: Site) -> None:
+    account, ada = await site.person("ada@example.org")
+    async with live(ada) as stream:
+        await stream.until("No sessions yet")
+        await site.hub.accounts.end_logins(account)
+        await site.hub.sessions.create(account.id, guest=False, name="Later", source=Source())
+        async with asyncio.timeout(2):
+            await stream.connection._task  # type: ignore[attr-defined]  (the answer is over)
+        with pytest.raises(TimeoutError):
+            await stream.until("Later")
+
+
+async def test_a_replica_that_leaves_lets_go_of_those_who_look_on(settings: Settings, database: object) -> None:
+    async with asyncio.timeout(5):
+        async with serve(dataclasses.replace(settings)) as site:
+            _, ada = await site.person("ada@example.org")
+            async with live(ada) as stream:
+                await stream.until("No sessions yet")
+                assert (await site.browser().get("/readyz")).status == 200
+                await site.app.extensions["leave"]()
+                await stream.connection._task  # type: ignore[attr-defined]
+                answer = await site.browser().get("/readyz")
+                assert (answer.status, answer.text) == (503, "leaving\n")
+                assert (await site.browser().get("/healthz")).status == 200
+
+
+async def test_a_session_goes_on_when_the_replica_that_started_it_has_gone(settings: Settings, other: Site) -> None:
+    async with serve(settings, world=other.runtime.world) as site:
+        ada, here = await site.person("ada@example.org")
+        session_id = (await here.post("/sessions", {"open": "1"})).location.rpartition("/")[2]
+        await site.until_state(ada.id, session_id, "running")
+    there = await other.browser().log_in(ada)
+    assert "Running" in (await there.get("/sessions")).text
+    await there.post(f"/sessions/{session_id}/stop", {})
+    await other.until_state(ada.id, session_id, "stopped")
+    assert other.runtime.world.living() == []
