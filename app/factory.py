@@ -92,7 +92,7 @@ def create_app(
         await database.start()
         say("Bringing the tables up to date")
         await database.migrate()
-        await hub.homes.sweep()
+        tasks.keep("sweep homes", lambda: _sweep_homes(hub.homes))
         chosen = runtime or await _make_runtime(settings, hub, say)
         managers.append(Manager(settings, database, chosen, hub.sessions, hub.changes, terminals))
         managers[0].start()
@@ -119,6 +119,13 @@ def create_app(
     return app
 
 
+async def _sweep_homes(homes: Homes) -> None:
+    """What broken uploads and deletions left behind is cleared, now and every hour."""
+    while True:
+        await homes.sweep()
+        await asyncio.sleep(3600)
+
+
 async def _make_runtime(settings: Settings, hub: Hub, say: Callable[[str], None]) -> Runtime:
     if settings.runtime == "kubernetes":
         raise SettingsError("HUB_RUNTIME=kubernetes is not there yet. Use HUB_RUNTIME=local.")
@@ -127,7 +134,7 @@ async def _make_runtime(settings: Settings, hub: Hub, say: Callable[[str], None]
         hub.warnings.append(NOT_APART)
     say("Looking for the sample data sets")
     samples = await asyncio.to_thread(ensure_samples, settings.data_dir, settings.session_python)
-    return LocalRuntime(settings, samples=samples, bwrap=bwrap)
+    return LocalRuntime(settings, samples=samples, bwrap=bwrap, delete_home=hub.homes.delete_home)
 
 
 def _find_sandbox(settings: Settings) -> str | None:

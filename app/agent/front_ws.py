@@ -59,7 +59,8 @@ async def websocket_front(
         finally:
             server.close(close_connections=False)  # Each ends by itself, with its own code,
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(server.wait_closed(), LAST_CLOSE)
+                async with asyncio.timeout(LAST_CLOSE):
+                    await server.wait_closed()
             for connection in server.connections:  # except who does not read, and so never gets to the end.
                 connection.transport.abort()
 

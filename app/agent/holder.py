@@ -281,7 +281,8 @@ class Holder:
         while not self._hung_up.is_set() and read_before != self._read_count:
             read_before = self._read_count
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hung_up.wait(), QUIET)
+                async with asyncio.timeout(QUIET):
+                    await self._hung_up.wait()
 
     def close(self) -> None:
         """Tell the clients that all is over, once they have taken what waits for them."""

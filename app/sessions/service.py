@@ -159,12 +159,13 @@ class Sessions:
             State.RUNNING.value,
         )
 
-    async def queue_position(self, session: Session) -> int | None:
-        """Its place in the queue, from 1; None when it is not queued."""
-        if session.state is not State.QUEUED:
-            return None
-        rows = await Row.raw(f"SELECT position FROM ({QUEUE}) AS line WHERE id = {{}}", session.id)  # noqa: S608
-        return int(rows[0]["position"]) if rows else None
+    async def queue_positions(self, sessions: Iterable[Session]) -> dict[str, int]:
+        """Of those that are queued, each one's place in the queue, from 1. Asks nothing when none is."""
+        queued = [session.id for session in sessions if session.state is State.QUEUED]
+        if not queued:
+            return {}
+        rows = await Row.raw(f"SELECT id, position FROM ({QUEUE}) AS line WHERE id = ANY({{}})", queued)  # noqa: S608
+        return {row["id"]: row["position"] for row in rows}
 
     async def _want(self, user_id: UUID, session_id: str, wanted: Wanted, reason: Reason | None) -> Session:
         # Asking for what is wanted already changes nothing, so that a form sent twice counts once.

@@ -311,7 +311,7 @@ class _Terminal:
             try:
                 await self._connect()
             except (OSError, TimeoutError, WebSocketException, ProtocolError) as error:
-                log.info("session %s: upstream: %s: %s", self.target.session_id, type(error).__name__, error)
+                log.debug("session %s: upstream: %s: %s", self.target.session_id, type(error).__name__, error)
             if self._fanout.up:
                 self._fanout.broken()
                 self._settle()

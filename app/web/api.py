@@ -85,7 +85,9 @@ async def list_samples() -> ResponseReturnValue:
                 "name": sample.name,
                 "title": sample.title,
                 "description": sample.description,
+                "hint": sample.hint,
                 "format": sample.format,
+                "size": sample.size,
                 "licence": sample.licence,
                 "source": sample.source,
             }

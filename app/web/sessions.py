@@ -32,11 +32,13 @@ GATHER = 0.05  # Seconds in which changes that come together are sent together.
 
 async def shown_sessions(account: Account) -> list[Shown]:
     found = await hub().sessions.list(account.id)
-    return [await show(session) for session in found]
+    positions = await hub().sessions.queue_positions(found)
+    return [Shown.of(session, hub().settings, positions.get(session.id)) for session in found]
 
 
 async def show(session: Session) -> Shown:
-    return Shown.of(session, hub().settings, await hub().sessions.queue_position(session))
+    positions = await hub().sessions.queue_positions([session])
+    return Shown.of(session, hub().settings, positions.get(session.id))
 
 
 async def parse_source(account: Account, raw: str) -> Source:

@@ -304,8 +304,8 @@ async def test_more_sessions_than_room_wait_in_a_fair_line(
         await until(sessions, one.id, lambda session: session.state is State.QUEUED)
     his = await a_session(sessions, bob, "his")
     queued = await until(sessions, his.id, lambda session: session.state is State.QUEUED)
-    assert await sessions.queue_position(queued) == 1, "she has been served already, he has not"
-    assert await sessions.queue_position(await sessions.get_any(waiting[2].id)) == 4
+    positions = await sessions.queue_positions([queued, await sessions.get_any(waiting[2].id)])
+    assert positions == {his.id: 1, waiting[2].id: 4}, "she has been served already, he has not"
     await sessions.stop(ada, first.id)
     await until(sessions, his.id, running)
     again = await a_session(sessions, bob, "again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from app.errors import RuntimeFailure
+from app.files.homes import Homes
 from app.files.samples import ensure_samples
 from app.runtimes.base import Observed, Phase, Reason, RunSpec, Source
 from app.runtimes.local import sandbox
@@ -41,13 +43,18 @@ def end_all(data_dir: Path) -> None:
             os.kill(agent["pid"], signal.SIGKILL)
 
 
+def local_runtime(settings: Settings, samples: Path, bwrap: str | None = None) -> LocalRuntime:
+    homes = Homes(settings.data_dir / "homes", settings.max_upload)
+    return LocalRuntime(settings, samples=samples, bwrap=bwrap, delete_home=homes.delete_home)
+
+
 class LocalHarness:
     def __init__(self, settings: Settings, samples: Path, bwrap: str | None) -> None:
         self.settings, self.samples, self.bwrap = settings, samples, bwrap
         self.runtime = self.restarted()
 
     def restarted(self) -> LocalRuntime:
-        return LocalRuntime(self.settings, samples=self.samples, bwrap=self.bwrap)
+        return local_runtime(self.settings, self.samples, self.bwrap)
 
     async def quit(self, seen: Observed, spec: RunSpec) -> None:
         async with Screen(seen, spec) as screen:
@@ -135,7 +142,7 @@ async def test_a_sample_is_open_on_the_screen(running: Running) -> None:
 
 
 async def test_the_terminal_is_closed_to_whoever_lacks_the_runs_own_credential(running: Running) -> None:
-    _, spec, seen = running
+    _, _, seen = running
     async with connect(f"ws://{seen.address}/ws", subprotocols=["webtty"]) as socket:  # type: ignore[list-item]
         await socket.send(json.dumps({"Arguments": "", "AuthToken": "hub:guessed"}))
         with pytest.raises(ConnectionClosed):
@@ -144,26 +151,21 @@ async def test_the_terminal_is_closed_to_whoever_lacks_the_runs_own_credential(r
 
 
 async def test_a_run_holds_nothing_of_the_hubs_open(running: Running) -> None:
-    """Neither the agent nor VisiData has a socket or a file of this process: above all not the one it listens on."""
+    """Neither the agent nor VisiData has a socket of this process: above all not the one that it listens on."""
     harness, _, seen = running
-    folder = RunFolder(harness.runtime.root / str(seen.run))
-    agent = psutil.Process(folder.agent()["pid"])  # type: ignore[index]
-    mine = {os.readlink(f"/proc/self/fd/{number}") for number in _descriptors("self")}
-    mine = {link for link in mine if link.startswith("socket:")}
+    agent = psutil.Process(RunFolder(harness.runtime.root / str(seen.run)).agent()["pid"])  # type: ignore[index]
+    mine = _sockets(psutil.Process())
+    assert mine
     for process in [agent, *agent.children(recursive=True)]:
-        theirs = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in _descriptors(str(process.pid))}
-        assert not theirs & mine
+        assert not _sockets(process) & mine
 
 
-def _descriptors(pid: str) -> list[str]:
-    found = []
-    for number in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            os.readlink(f"/proc/{pid}/fd/{number}")
-        except OSError:
-            continue
-        found.append(number)
-    return found
+def _sockets(process: psutil.Process) -> set[str]:
+    found = set()
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(str(descriptor.readlink()))
+    return {link for link in found if link.startswith("socket:")}
 
 
 async def test_the_hubs_environment_and_the_credential_are_out_of_visidatas_reach(
@@ -224,7 +226,7 @@ async def test_a_disk_that_refuses_is_told_in_words(make_settings: Callable[...,
     settings = make_settings()
     settings.data_dir.mkdir(parents=True)
     (settings.data_dir / "runs").write_text("a file where the folder should be")
-    runtime = LocalRuntime(settings, samples=samples, bwrap=None)
+    runtime = local_runtime(settings, samples)
     with pytest.raises(RuntimeFailure) as caught:
         await runtime.launch(a_spec())
     assert "data folder" in caught.value.message
@@ -235,7 +237,7 @@ async def test_a_visidata_that_is_not_there_is_told_and_not_waited_for(
     make_settings: Callable[..., Settings], samples: Path
 ) -> None:
     settings = make_settings(session_python=Path("/nonexistent/python"))
-    runtime = LocalRuntime(settings, samples=samples, bwrap=None)
+    runtime = local_runtime(settings, samples)
     spec = a_spec()
     async with watching(runtime) as until:
         await runtime.launch(spec)

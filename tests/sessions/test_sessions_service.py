@@ -203,8 +203,9 @@ async def test_the_place_in_the_queue_counts_those_who_came_before(sessions: Ses
     await observe(line[2], State.QUEUED, queued_at=datetime.now(UTC))
     found = [await sessions.get_any(session.id) for session in line]
     first, second = sorted(found[:2], key=lambda session: session.id)
-    assert [await sessions.queue_position(session) for session in (first, second, found[2])] == [1, 2, 3]
-    assert await sessions.queue_position(await make(sessions, ada)) is None
+    positions = await sessions.queue_positions([first, second, found[2]])
+    assert [positions[session.id] for session in (first, second, found[2])] == [1, 2, 3]
+    assert await sessions.queue_positions([await make(sessions, ada)]) == {}
 
 
 async def test_when_somebody_goes_all_of_their_sessions_go_and_nobody_elses(

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from argon2 import PasswordHasher
-from fake import FakeRuntime, World
+from fake import FakeRuntime
 from quart import Quart
 from quart.typing import TestHTTPConnectionProtocol, TestWebsocketConnectionProtocol
 from werkzeug.datastructures import FileStorage, Headers
@@ -149,13 +149,15 @@ class Site:
 
 @asynccontextmanager
 async def serve(
-    settings: Settings, *, mailer: Mailer | None = None, world: World | None = None, address: str = "127.0.0.1:1"
+    settings: Settings, *, mailer: Mailer | None = None, beside: Site | None = None, address: str = "127.0.0.1:1"
 ) -> AsyncIterator[Site]:
-    runtime = FakeRuntime(world, address=address)
+    """A replica, from its start to its end; `beside` another one, on the same Postgres and with the same runs."""
+    runtime = FakeRuntime(beside.runtime.world if beside else None, address=address)
     app = create_app(settings, mailer=mailer, runtime=runtime, hasher=FAST)
     engines = [table._meta.db for table in TABLES]
     async with app.test_app():
+        if beside:
+            # Piccolo's tables are one for the process: they stay with the replica that outlives this one.
+            for table, engine in zip(TABLES, engines, strict=True):
+                table._meta.db = engine
         yield Site(app, runtime)
-    # Replicas in one process share Piccolo's tables: who came first has them back when the other leaves.
-    for table, engine in zip(TABLES, engines, strict=True):
-        table._meta.db = engine

@@ -54,7 +54,7 @@ async def live(browser: Browser) -> AsyncIterator[Stream]:
 @pytest.fixture
 async def other(settings: Settings, site: Site) -> AsyncIterator[Site]:
     """Another replica, on the same Postgres and with the same runs."""
-    async with serve(settings, world=site.runtime.world) as other:
+    async with serve(settings, beside=site) as other:
         yield other
 
 
@@ -131,7 +131,7 @@ async def test_a_replica_that_leaves_lets_go_of_those_who_look_on(settings: Sett
 
 
 async def test_a_session_goes_on_when_the_replica_that_started_it_has_gone(settings: Settings, other: Site) -> None:
-    async with serve(settings, world=other.runtime.world) as site:
+    async with serve(settings, beside=other) as site:
         ada, here = await site.person("ada@example.org")
         session_id = (await here.post("/sessions", {"open": "1"})).location.rpartition("/")[2]
         await site.until_state(ada.id, session_id, "running")

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from app.agent import visidata
@@ -35,9 +35,21 @@ READY_WAIT = 3.0  # Seconds that a launch waits for the agent to listen before i
 
 
 class LocalRuntime:
-    """Runs as processes. `bwrap` is bubblewrap's path, or None for runs that are not kept apart."""
+    """Runs as processes.
 
-    def __init__(self, settings: Settings, *, samples: Path, bwrap: str | None) -> None:
+    `bwrap` is bubblewrap's path, or None for runs that are not kept apart. `delete_home` deletes what may lie in a home:
+    people make folders there that are not deleted easily.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        samples: Path,
+        bwrap: str | None,
+        delete_home: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._delete_home = delete_home
         self.root = settings.data_dir / "runs"
         self.homes = settings.data_dir / "homes"
         self.samples = samples
@@ -119,8 +131,7 @@ class LocalRuntime:
         return self._synced_at
 
     async def delete_home(self, user_id: str) -> None:
-        home = self.homes / str(uuid.UUID(user_id))
-        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+        await self._delete_home(user_id)
 
     async def close(self) -> None:
         """Nothing to let go of: runs live by themselves."""

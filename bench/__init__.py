@@ -1,0 +1,1 @@
+"""Benchmarks: each measures beside something to compare with, in one run, since machines differ."""

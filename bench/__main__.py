@@ -1,0 +1,25 @@
+"""`python -m bench [NAME ...]`: runs the benchmarks named, or all, and prints their tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import import_module
+
+NAMES = ("start", "pages")
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        print(f"There is no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}.", file=sys.stderr)
+        return 2
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}\n")
+    for name in names or NAMES:
+        print(import_module(f"bench.{name}").run(), end="\n\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,88 @@
+"""A Hub for a benchmark: a real `hub serve` with a data folder of its own, and a logged-in client. Measures nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+HUB = Path(sys.executable).with_name("hub")
+
+
+@dataclass
+class RunningHub:
+    """`cookie` is an administrator's login, `token` an API token of the same."""
+
+    port: int
+    data_dir: Path
+    cookie: str
+    token: str
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def post(self, connection: http.client.HTTPConnection, path: str, **form: str) -> http.client.HTTPResponse:
+        """A form as a browser sends it."""
+        headers = {
+            "Cookie": self.cookie,
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Origin": f"http://127.0.0.1:{self.port}",
+        }
+        connection.request("POST", path, urlencode(form), headers)
+        response = connection.getresponse()
+        response.read()
+        return response
+
+
+@contextmanager
+def a_hub(*, core: int | None = None, **settings: str) -> Iterator[RunningHub]:
+    """A Hub that serves, on one `core` if one is named; it and its runs are ended afterwards."""
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        data_dir = Path(folder) / "data"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+        environment |= {"HUB_DATA_DIR": str(data_dir), "HUB_BIND": f"127.0.0.1:{port}", **settings}
+        pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
+        server = subprocess.Popen(
+            [HUB, "serve"], env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=pin, cwd=folder
+        )
+        assert server.stdout is not None
+        try:
+            for line in server.stdout:
+                if "is at http" in line:
+                    break
+            else:
+                raise SystemExit("the Hub did not start")
+            yield _log_in(port, data_dir, environment)
+        finally:
+            for agent in data_dir.glob("runs/*/agent.json"):
+                with suppress(ProcessLookupError):
+                    os.kill(json.loads(agent.read_text())["pid"], signal.SIGTERM)
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=30)
+
+
+def _log_in(port: int, data_dir: Path, environment: dict[str, str]) -> RunningHub:
+    def hub(*arguments: str) -> str:
+        return subprocess.run([HUB, *arguments], env=environment, capture_output=True, text=True, check=True).stdout
+
+    link = re.search(r"/login/link/\S+", hub("user", "add", "bench@example.org", "--admin"))
+    assert link is not None
+    running = RunningHub(port, data_dir, "", hub("token", "create", "bench@example.org").strip())
+    response = running.post(running.connect(), link[0])
+    cookies = [value.partition(";")[0] for name, value in response.getheaders() if name.lower() == "set-cookie"]
+    running.cookie = "; ".join(cookie for cookie in cookies if cookie.startswith("hub_login="))
+    return running
