@@ -31,7 +31,7 @@ check: $(DEV) ## Check style, types, import directions, migrations and the tree
 
 dev: $(HUB) $(SESSION) $(VENDOR) ## Serve the Hub, and again whenever its code changes
 	@bind="$$(.venv/bin/python -c 'from app.settings import Settings; print(Settings.from_env().bind)')" && \
-	exec .venv/bin/hypercorn --reload --bind "$$bind" --websocket-ping-interval 20 app.asgi:app
+	exec .venv/bin/hypercorn --reload --bind "$$bind" --websocket-ping-interval 20 --graceful-timeout 0.5 app.asgi:app
 
 bench: $(DEV) $(SESSION) $(VENDOR) ## Measure: click to first screen, page times
 	@.venv/bin/python -m bench $(ARGS)

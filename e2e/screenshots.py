@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -26,12 +27,8 @@ from e2e.hub import HubProcess
 
 SIZES: dict[str, dict[str, Any]] = {
     "wide": {"viewport": {"width": 1200, "height": 750}},
-    "phone": {
-        "viewport": {"width": 390, "height": 844},
-        "has_touch": True,
-        "is_mobile": True,
-        "device_scale_factor": 2,
-    },
+    # At one pixel for each: where Chromium only plays a sharper screen, it tells WebGL the wrong size.
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
 }
 Shoot = Callable[[Page, str], Awaitable[None]]
 
@@ -152,13 +149,13 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await page.goto(f"{url}/sessions")
         devtools = await page.context.new_cdp_session(page)
         await devtools.send("Network.enable")
-        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 400_000}
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 150_000}
         await devtools.send("Network.emulateNetworkConditions", slow)
         await page.locator("input[type=file]").set_input_files(
             {"name": "measurements.csv", "mimeType": "text/csv", "buffer": b"a,b\n1,2\n" * 90_000}
         )
         await expect(page.get_by_role("progressbar")).to_be_visible()
-        await expect(page.locator("#uploads")).to_contain_text("4")
+        await expect(page.locator("#uploads")).to_contain_text(re.compile("[1-9] %"))
         await shoot(page, "sessions-uploading")
         await page.get_by_role("button", name="Cancel").click()
         await expect(page.locator("#uploads")).to_contain_text("Nothing was stored")
@@ -191,13 +188,14 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await terminal.press("q")
         await terminal.sees("Torgersen", but_not="histogram")
         await shoot(page, "terminal-sheet")
-        await terminal.press("Alt+h")
-        await terminal.sees("pushes sheet")
-        await shoot(page, "terminal-menu")
-        await terminal.press("Escape")
-        await terminal.sees("press Esc again to exit")
-        await terminal.press("Escape")
-        await terminal.sees("Adelie", but_not="pushes sheet")
+        if page.viewport_size and page.viewport_size["width"] > 1000:
+            await terminal.press("Alt+h")
+            await terminal.sees("pushes sheet")
+            await shoot(page, "terminal-menu")
+            await terminal.press("Escape")
+            await terminal.sees("press Esc again to exit")
+            await terminal.press("Escape")
+            await terminal.sees("Adelie", but_not="pushes sheet")
         await page.locator("#menu summary").click()
         await shoot(page, "terminal-more")
         await page.get_by_role("button", name="Stop the session").click()

@@ -183,9 +183,7 @@ async def _tab_to(page: Page, wanted: Locator) -> None:
 async def test_on_a_phone_nothing_is_cut_off_and_buttons_are_for_fingers(url: str, ada: Person, browse: Browse) -> None:
     await ada.create(name="A name as long as some people like their names to be", source={"sample": "penguins.csv"})
     await ada.api.put("/api/v1/files/a-file-with-a-rather-long-name-2024-01-31-final-version.csv", data=b"a,b\n1,2\n")
-    page = await browse(
-        ada, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2
-    )
+    page = await browse(ada, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     for path in ("/sessions", "/files", "/account", "/nowhere"):
         await page.goto(url + path)
         assert await page.evaluate("document.scrollingElement.scrollWidth") <= 390, path
