@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import platform
 import shutil
 import signal
@@ -260,7 +261,9 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
     except SettingsError as error:
         line("BAD", "GoTTY", str(error))
     bwrap = None if settings.sandbox == "none" else sandbox.usable()
-    line("ok" if bwrap else "note", "sandbox", bwrap or NOT_APART)
+    line("ok" if bwrap else "note", "sandbox", " ".join(bwrap) if bwrap else NOT_APART)
+    if os.geteuid() == 0:
+        line("note", "user", "root: whoever breaks out of a session is root too. Run the Hub as a user of its own.")
     vendor = PROJECT / "static" / "vendor" / "xterm.mjs"
     line(
         "ok" if vendor.is_file() else "BAD",

@@ -8,6 +8,7 @@ HubError
 ├── NotFound          404  no such thing, or not theirs (the two look the same on purpose)
 ├── Conflict          409  fine in itself, but not in this state
 ├── TooLarge          413  over a size limit
+├── Misdirected       421  asked by a name that is not the Hub's
 ├── LimitReached      429  over a number limit (sessions for each user, log-in tries)
 └── Unavailable       503  a part that the Hub needs does not answer; trying again may help
 SettingsError              the settings are wrong; the Hub does not start
@@ -65,6 +66,11 @@ class TooLarge(HubError):
 class LimitReached(HubError):
     status = 429
     title = "Limit reached"
+
+
+class Misdirected(HubError):
+    status = 421
+    title = "Another address"
 
 
 class Unavailable(HubError):

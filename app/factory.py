@@ -20,7 +20,7 @@ from app.files.samples import ensure_samples
 from app.lifecycle.manager import Manager
 from app.runtimes.base import Runtime
 from app.runtimes.local import sandbox
-from app.runtimes.local.runtime import LocalRuntime
+from app.runtimes.local.runtime import LocalRuntime, readable
 from app.sessions.changes import Changes
 from app.sessions.service import Sessions
 from app.settings import PROJECT, Settings, load_secret_key
@@ -92,6 +92,7 @@ def create_app(
         await database.start()
         say("Bringing the tables up to date")
         await database.migrate()
+        tasks.keep("watch the database", database.watch, most=5)
         tasks.keep("sweep homes", lambda: _sweep_homes(hub.homes))
         chosen = runtime or await _make_runtime(settings, hub, say)
         managers.append(Manager(settings, database, chosen, hub.sessions, hub.changes, terminals))
@@ -128,7 +129,10 @@ async def _sweep_homes(homes: Homes) -> None:
 
 async def _make_runtime(settings: Settings, hub: Hub, say: Callable[[str], None]) -> Runtime:
     if settings.runtime == "kubernetes":
-        raise SettingsError("HUB_RUNTIME=kubernetes is not there yet. Use HUB_RUNTIME=local.")
+        from app.runtimes.kubernetes.runtime import KubernetesRuntime  # Slow, and for clusters alone.
+
+        say(f"Connecting to Kubernetes, namespace {settings.k8s_namespace}")
+        return await KubernetesRuntime.connect(settings)
     bwrap = await asyncio.to_thread(_find_sandbox, settings)
     if bwrap is None:
         hub.warnings.append(NOT_APART)
@@ -137,18 +141,24 @@ async def _make_runtime(settings: Settings, hub: Hub, say: Callable[[str], None]
     return LocalRuntime(settings, samples=samples, bwrap=bwrap, delete_home=hub.homes.delete_home)
 
 
-def _find_sandbox(settings: Settings) -> str | None:
-    """bubblewrap's path. Raises SettingsError where sessions would be open to more than this machine without it."""
-    if settings.sandbox != "none" and (path := sandbox.usable()) is not None:
-        return path
+def _find_sandbox(settings: Settings) -> sandbox.Bwrap | None:
+    """How to call bubblewrap. Raises SettingsError where sessions would not be kept apart from more than this machine."""
+    if settings.sandbox != "none" and (bwrap := sandbox.usable()) is not None:
+        inside = sandbox.within(settings.data_dir, readable(settings.session_python))
+        if inside is not None:
+            raise SettingsError(
+                f"HUB_DATA_DIR={settings.data_dir} lies in {inside}, which every session may read. Choose another folder."
+            )
+        return bwrap
     if settings.sandbox == "bubblewrap":
         raise SettingsError(
             "HUB_SANDBOX=bubblewrap, but bubblewrap cannot be used here. Install it, or allow user namespaces."
         )
-    if not settings.loopback_only and not settings.allow_unsandboxed_bind:
+    if settings.exposed and not settings.allow_unsandboxed_bind:
         raise SettingsError(
-            f"HUB_BIND={settings.bind} lets other machines in, and without bubblewrap sessions are not kept apart. "
-            "Install bubblewrap, or bind to 127.0.0.1, or set HUB_ALLOW_UNSANDBOXED_BIND=true if everybody who can reach "
-            "the Hub may do all that its user can."
+            f"HUB_BIND={settings.bind}, HUB_PUBLIC_URL={settings.public_url} and HUB_TRUSTED_PROXIES="
+            f"{settings.trusted_proxies} let other machines in, and without bubblewrap sessions are not kept apart. "
+            "Install bubblewrap (`hub doctor` says whether it works), or serve this machine alone, or set "
+            "HUB_ALLOW_UNSANDBOXED_BIND=true if everybody who can reach the Hub may do all that its user can."
         )
     return None

@@ -61,10 +61,10 @@ def _duration(raw: str) -> timedelta:
 
 
 def _size(raw: str) -> int:
-    found = re.fullmatch(r"(\d+)\s*([kmgt]?)(?:i?b)?", raw.lower())
+    found = re.fullmatch(r"(\d+)\s*(?:([kmgt])i?)?b?", raw.lower())
     if not found:
         raise ValueError("takes a size like 500M or 2G")
-    return int(found[1]) * _SIZES[found[2]]
+    return int(found[1]) * _SIZES[found[2] or ""]
 
 
 def _path(raw: str) -> Path:
@@ -98,16 +98,40 @@ def _smtp(raw: str) -> str:
     return raw
 
 
-def _runtime(raw: str) -> str:
-    if raw not in ("local", "kubernetes"):
-        raise ValueError("takes local or kubernetes")
+def _choice(*words: str) -> Callable[[str], str]:
+    def choose(raw: str) -> str:
+        by_lower = {word.lower(): word for word in words}
+        try:
+            return by_lower[raw.lower()]
+        except KeyError:
+            raise ValueError(f"takes {', '.join(words[:-1])} or {words[-1]}") from None
+
+    return choose
+
+
+def _cores(raw: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?", raw) or not float(raw):
+        raise ValueError("takes a number of processor cores like 0.5 or 2")
+    return float(raw)
+
+
+def _namespace(raw: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", raw):
+        raise ValueError("takes the name of a namespace: a-z, 0-9 and -, 63 characters at most")
     return raw
 
 
-def _sandbox(raw: str) -> str:
-    if raw not in ("auto", "bubblewrap", "none"):
-        raise ValueError("takes auto, bubblewrap or none")
+def _label(raw: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", raw):
+        raise ValueError("takes what a Kubernetes label may hold: letters, digits, -, _ and ., 63 characters at most")
     return raw
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # Any other name may lead anywhere.
 
 
 def _option(cast: Callable[[str], Any], default: Any, help_text: str) -> Any:
@@ -130,11 +154,14 @@ class Settings:
     database_url: str = _option(_database, "", "A Postgres of your own; empty: a private one in the data folder.")
     database_pool: int = _option(_count, 10, "Most database connections of one replica.")
     secret_key: str = _option(_text, "", "Signs logins; made and kept in the data folder when empty.")
-    runtime: Literal["local", "kubernetes"] = _option(_runtime, "local", "Where sessions run: local or kubernetes.")
+    runtime: Literal["local", "kubernetes"] = _option(
+        _choice("local", "kubernetes"), "local", "Where sessions run: local or kubernetes."
+    )
     guests: bool = _option(_boolean, True, "Whether people may try it without an account.")
     guest_lifetime: timedelta = _option(
         _duration, timedelta(days=1), "A guest not seen for this long is deleted, with sessions and files."
     )
+    max_guests: int = _option(_count, 50, "Most guests at once.")
     login_lifetime: timedelta = _option(_duration, timedelta(days=30), "How long a login lasts.")
     smtp_url: str = _option(_smtp, "", "Where mail goes out; empty: mails are printed.")
     mail_from: str = _option(_text, "VisiData Hub <hub@localhost>", "The sender of the Hub's mails.")
@@ -154,13 +181,48 @@ class Settings:
     )
     gotty: str = _option(_text, "", "Path of GoTTY; empty: the one on PATH; `none`: the agent plays its part.")
     sandbox: Literal["auto", "bubblewrap", "none"] = _option(
-        _sandbox, "auto", "How local sessions are kept apart: auto, bubblewrap or none."
+        _choice("auto", "bubblewrap", "none"), "auto", "How local sessions are kept apart: auto, bubblewrap or none."
+    )
+    session_network: bool = _option(
+        _boolean, True, "Whether sandboxed sessions may use the network, this machine's own ports included."
     )
     allow_unsandboxed_bind: bool = _option(
         _boolean,
         False,
         "Lets a Hub without a sandbox listen on more than this machine. Everybody can then do all you can.",
     )
+    k8s_namespace: str = _option(_namespace, "visidata-hub", "The namespace of the sessions' pods.")
+    k8s_hub_name: str = _option(
+        _label, "visidata-hub", "Tells this Hub's pods from those of another in the same namespace."
+    )
+    k8s_image: str = _option(_text, "visidata-hub-session:latest", "The image of the sessions.")
+    k8s_pull_policy: Literal["IfNotPresent", "Always", "Never"] = _option(
+        _choice("IfNotPresent", "Always", "Never"),
+        "IfNotPresent",
+        "When the image is fetched: IfNotPresent, Always or Never.",
+    )
+    k8s_template: Path | None = _option(
+        _path,
+        None,
+        "A YAML file that is merged into each session's pod: tolerations, pull secrets, volumes and the like.",
+    )
+    k8s_port: int = _option(_count, 8080, "The port of a session's terminal, in its pod.")
+    k8s_memory: int = _option(_size, 1 << 30, "Memory that a session has for itself.")
+    k8s_cpu: float = _option(_cores, 2.0, "Most processor cores that a session may use.")
+    k8s_cpu_request: float = _option(_cores, 0.1, "Processor cores that are kept free for each session.")
+    k8s_tmp_size: int = _option(_size, 1 << 30, "Most that a session may keep in /tmp.")
+    k8s_home: Literal["emptydir", "pvc"] = _option(
+        _choice("emptydir", "pvc"),
+        "emptydir",
+        "Where homes are: emptydir (gone with the run) or pvc (a volume for each user).",
+    )
+    k8s_home_size: int = _option(_size, 1 << 30, "Most that a home may hold.")
+    k8s_home_access: Literal["ReadWriteOnce", "ReadWriteMany"] = _option(
+        _choice("ReadWriteOnce", "ReadWriteMany"),
+        "ReadWriteOnce",
+        "How homes on volumes are shared: ReadWriteOnce (all of a user's sessions on one node) or ReadWriteMany.",
+    )
+    k8s_storage_class: str = _option(_text, "", "The storage class of homes on volumes; empty: the cluster's default.")
     access_log: bool = _option(_boolean, False, "Whether every request is logged.")
     log_level: str = _option(_text, "INFO", "DEBUG, INFO, WARNING or ERROR.")
 
@@ -174,6 +236,13 @@ class Settings:
             raise SettingsError("HUB_DATABASE_POOL takes a whole number, 1 or more.")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsError("HUB_LOG_LEVEL takes DEBUG, INFO, WARNING or ERROR.")
+        if not 1024 <= self.k8s_port <= 65535:
+            raise SettingsError("HUB_K8S_PORT takes a port from 1024 to 65535: sessions do not run as root.")
+        if self.k8s_cpu_request > self.k8s_cpu:
+            raise SettingsError("HUB_K8S_CPU_REQUEST is above HUB_K8S_CPU, the most that a session may use.")
+        for name in ("memory", "tmp_size", "home_size"):
+            if getattr(self, f"k8s_{name}") < 1 << 20:
+                raise SettingsError(f"HUB_K8S_{name.upper()} takes a size of 1M or more.")
         for name in ("idle_timeout", "max_age", "start_timeout", "login_lifetime", "guest_lifetime"):
             if getattr(self, name) <= timedelta(0):
                 raise SettingsError(f"HUB_{name.upper()} takes a length of time above zero.")
@@ -184,11 +253,13 @@ class Settings:
     @property
     def loopback_only(self) -> bool:
         """Whether only this machine can reach the Hub."""
-        host = self.bind.rpartition(":")[0].strip("[]")
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"  # Any other name may lead anywhere.
+        return _is_loopback(self.bind.rpartition(":")[0].strip("[]"))
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than this machine's own users may reach the Hub: directly, or through a proxy in front."""
+        public = urlsplit(self.public_url).hostname or ""
+        return not self.loopback_only or not _is_loopback(public) or self.trusted_proxies > 0
 
     @property
     def secure(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from playwright.async_api import APIRequestContext, Browser, Locator, Page, Playwright, StorageState, expect
 
@@ -22,7 +22,6 @@ class Person:
     email: str
     state: StorageState
     api: APIRequestContext
-    made: list[str] = field(default_factory=list)
 
     async def create(self, **body: object) -> str:
         """Make a session and wait until it runs; its id."""
@@ -53,7 +52,9 @@ async def launch(playwright: Playwright) -> Browser:
     options = ["--disable-background-networking", "--disable-gpu"]
     if os.geteuid() == 0:
         options.append("--no-sandbox")  # Chromium refuses to sandbox for root.
-    return await playwright.chromium.launch(executable_path=path, headless=os.environ.get("HEADED") != "1", args=options)
+    return await playwright.chromium.launch(
+        executable_path=path, headless=os.environ.get("HEADED") != "1", args=options
+    )
 
 
 class Terminal:
@@ -66,9 +67,9 @@ class Terminal:
     async def is_connected(self, within: float = EVERYTHING) -> None:
         await expect(self.state).to_have_attribute("data-terminal-state", "connected", timeout=within)
 
-    async def sees(self, *texts: str, but_not: str | None = None, within: float = EVERYTHING) -> list[str]:
-        """Wait until all the texts (and not `but_not`) are on the screen; its lines."""
-        seen = await self.page.evaluate(_LOOK, [texts, but_not, within])
+    async def sees(self, *texts: str, but_not: str | None = None, in_order: bool = False) -> list[str]:
+        """Wait until all the texts (and not `but_not`) are on the screen, from top to bottom if `in_order`; its lines."""
+        seen = await self.page.evaluate(_LOOK, [texts, but_not, in_order, EVERYTHING])
         assert seen["found"], f"Not all of {texts} on the screen{f', or {but_not}' if but_not else ''}:\n" + "\n".join(
             seen["lines"]
         )
@@ -96,12 +97,18 @@ async def until(page: Page, condition: str) -> None:
     assert found, f"It never came to this: {condition}"
 
 
-_LOOK = """([texts, butNot, within]) => new Promise((answer) => {
+_LOOK = """([texts, butNot, inOrder, within]) => new Promise((answer) => {
   const until = performance.now() + within;
   const look = () => {
     const lines = document.getElementById("terminal")?.hubScreen?.() ?? [];
     const all = lines.join("\\n");
-    const found = texts.every((text) => all.includes(text)) && !(butNot && all.includes(butNot));
+    let from = 0;
+    const isThere = (text) => {
+      const at = all.indexOf(text, from);
+      if (inOrder && at >= 0) from = at + text.length;
+      return at >= 0;
+    };
+    const found = texts.every(isThere) && !(butNot && all.includes(butNot));
     if (found || performance.now() > until) answer({ found, lines });
     else setTimeout(look, 20);
   };

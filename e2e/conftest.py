@@ -188,5 +188,3 @@ async def grace(everybody: dict[str, Person]) -> AsyncIterator[Person]:
     """Grace, with no sessions and no files."""
     yield everybody["grace"]
     await everybody["grace"].clear()
-
-

@@ -64,7 +64,15 @@ class HubProcess:
         )
         os.close(write)
         self._reader = asyncio.create_task(self._read(read), name="read what the Hub prints")
-        await self.said(r"Ctrl-C stops it", since=before, within=START_WITHIN)
+        serves = asyncio.create_task(self.said(r"Ctrl-C stops it", since=before, within=START_WITHIN))
+        ends = asyncio.create_task(self._process.wait())
+        await asyncio.wait({serves, ends}, return_when=asyncio.FIRST_COMPLETED)
+        ends.cancel()
+        if self._process.returncode is not None:
+            serves.cancel()
+            self._process = None
+            raise AssertionError(f"The Hub did not start. It said:\n{self.log[before:]}")
+        await serves
 
     async def said(self, pattern: str, *, since: int = 0, within: float = 20.0) -> re.Match[str]:
         """The first match in what it has printed from character `since` on, as soon as there is one."""

@@ -110,7 +110,11 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
 
     await for_each(guest)
 
-    for name in ("sales-2023.csv", "a rather long file name that somebody gave it, final version (2).xlsx", "notes.txt"):
+    for name in (
+        "sales-2023.csv",
+        "a rather long file name that somebody gave it, final version (2).xlsx",
+        "notes.txt",
+    ):
         await ada.api.put(f"/api/v1/files/{name}", data=b"a,b\n1,2\n" * 9000)
     await ada.api.put("/api/v1/files/program.exe", data=b"MZ")
     lost = await ada.create(name="World population", source={"sample": "population.parquet"})
@@ -127,7 +131,9 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
     await Terminal(desk).sees("species_freq")
     await ada.create(name="A session with quite a long name, since people do that", source={"file": "sales-2023.csv"})
     await ada.create()
-    queued = await (await ada.api.post("/api/v1/sessions", data={"name": "Weather", "source": {"sample": "seattle-weather.csv"}})).json()
+    queued = await (
+        await ada.api.post("/api/v1/sessions", data={"name": "Weather", "source": {"sample": "seattle-weather.csv"}})
+    ).json()
     await ada.reaches(queued["id"], "queued")
 
     async def somebody(page: Page, shoot: Shoot) -> None:
@@ -245,6 +251,27 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await shoot(page, "login-from-terminal")
 
     await for_each(cut_off, ada)
+    page = await (await browser.new_context(**SIZES["wide"], color_scheme="dark", storage_state=ada.state)).new_page()
+    await _for_the_readme(page, url, ada, folder)
+
+
+async def _for_the_readme(page: Page, url: str, ada: Person, folder: Path) -> None:
+    """The one picture that goes into docs/: films by year, counted."""
+    # VisiData's sign for a frequency table is an emoji, for which not every machine has a font.
+    await ada.api.put("/api/v1/files/.visidatarc", data="vd.getGlobals()['FreqTableSheet'].icon = '›'\n".encode())
+    terminal = await create_and_open(page, url, "sample:movies.sqlite", "Films and their reviews")
+    await terminal.sees("films", "17472")
+    await terminal.press("Enter")
+    await terminal.sees("Title", "Year", "Rating")
+    await terminal.press("c")
+    await terminal.sees("column name regex")
+    await terminal.type("^Year")
+    await terminal.press("Enter", "Shift+F")
+    await terminal.sees("films_Year_freq", "Frequency Table", "75 bins")
+    await terminal.press("]")
+    await terminal.sees(" 2014 ", "sort-desc")
+    await page.mouse.move(600, 400)
+    await page.screenshot(path=folder / "readme.png")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ if (place) {
 
   place.querySelector("[data-no-script]")?.remove();
   picker.required = false;
+  picker.multiple = true;
   picker.addEventListener("change", () => {
     take(picker.files);
     picker.value = "";

@@ -10,7 +10,7 @@ import pytest
 
 from app.settings import PROJECT, Settings
 
-OPTION = re.compile(r"^# (?P<help>.+)\n# HUB_(?P<name>[A-Z_]+)=(?P<value>.*)$", re.MULTILINE)
+OPTION = re.compile(r"^# (?P<help>.+)\n# HUB_(?P<name>[A-Z0-9_]+)=(?P<value>.*)$", re.MULTILINE)
 SAMPLE = (PROJECT / ".env.sample").read_text()
 
 
@@ -23,7 +23,7 @@ def test_every_setting_is_there_once_with_its_help() -> None:
 def test_a_copy_with_every_line_taken_in_is_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
     copy = tmp_path / "env"
-    copy.write_text(re.sub(r"^# (HUB_[A-Z_]+=)", r"\1", SAMPLE, flags=re.MULTILINE))
+    copy.write_text(re.sub(r"^# (HUB_[A-Z0-9_]+=)", r"\1", SAMPLE, flags=re.MULTILINE))
     assert Settings.from_env(environ={}, env_file=copy) == Settings()
 
 

@@ -51,6 +51,14 @@ def read(tmp_path: Path, env_file: str = "", **environ: str) -> Settings:
         ("HUB_SMTP_URL", "smtps://me:secret@mail.example.org:465", "smtps://me:secret@mail.example.org:465"),
         ("HUB_SANDBOX", "none", "none"),
         ("HUB_LOG_LEVEL", "debug", "debug"),
+        ("HUB_K8S_NAMESPACE", "team-a", "team-a"),
+        ("HUB_K8S_HUB_NAME", "hub_2.prod", "hub_2.prod"),
+        ("HUB_K8S_MEMORY", "512Mi", 512 << 20),
+        ("HUB_K8S_CPU", "0.5", 0.5),
+        ("HUB_K8S_HOME", "PVC", "pvc"),
+        ("HUB_K8S_HOME_ACCESS", "readwritemany", "ReadWriteMany"),
+        ("HUB_K8S_PULL_POLICY", "never", "Never"),
+        ("HUB_K8S_TEMPLATE", "/etc/hub/pod.yaml", Path("/etc/hub/pod.yaml")),
     ],
 )
 def test_each_kind_of_value_is_read(tmp_path: Path, name: str, raw: str, value: Any) -> None:
@@ -82,6 +90,15 @@ def test_each_kind_of_value_is_read(tmp_path: Path, name: str, raw: str, value: 
         ("HUB_MAX_UPLOAD", "plenty", "a size"),
         ("HUB_SMTP_URL", "mail.example.org", "smtp://"),
         ("HUB_LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
+        ("HUB_K8S_NAMESPACE", "Team A", "the name of a namespace"),
+        ("HUB_K8S_HUB_NAME", "-hub", "label"),
+        ("HUB_K8S_MEMORY", "1023k", "1M or more"),
+        ("HUB_K8S_CPU", "0", "processor cores"),
+        ("HUB_K8S_CPU", "500m", "processor cores"),
+        ("HUB_K8S_CPU_REQUEST", "3", "HUB_K8S_CPU"),
+        ("HUB_K8S_HOME", "nfs", "emptydir or pvc"),
+        ("HUB_K8S_PULL_POLICY", "Sometimes", "IfNotPresent, Always or Never"),
+        ("HUB_K8S_PORT", "80", "1024"),
     ],
 )
 def test_a_bad_value_is_named_with_what_the_setting_takes(tmp_path: Path, name: str, raw: str, takes: str) -> None:
@@ -135,7 +152,7 @@ def test_empty_means_not_set(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_the_file_is_told_like_one_in_the_environment(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="HUB_GUEST is not a setting. Did you mean HUB_GUESTS"):
+    with pytest.raises(SettingsError, match=r"HUB_GUEST is not a setting\. Did you mean HUB_GUESTS"):
         read(tmp_path, "HUB_GUEST=true\n")
 
 

@@ -22,7 +22,7 @@ from app.accounts.mail import Mailer
 from app.accounts.models import Account
 from app.aio import Supervisor
 from app.db.tables import User as Row
-from app.errors import BadInput, Conflict, NotFound, NotLoggedIn, Unavailable
+from app.errors import BadInput, Conflict, LimitReached, NotFound, NotLoggedIn, Unavailable
 from app.settings import Settings
 
 log = logging.getLogger("hub.accounts")
@@ -109,8 +109,12 @@ class Accounts:
             raise NotFound("This Hub takes no guests. Log in with your account.")
         rows = await Row.raw(
             """INSERT INTO users (id, email, admin, login_epoch, created_at, seen_at)
-               VALUES (gen_random_uuid(), NULL, false, 0, now(), now()) RETURNING *"""
+               SELECT gen_random_uuid(), NULL, false, 0, now(), now()
+               WHERE (SELECT count(*) FROM users WHERE email IS NULL AND deleted_at IS NULL) < {} RETURNING *""",
+            self.settings.max_guests,
         )
+        if not rows:
+            raise LimitReached("There are as many guests as this Hub takes. Try again later, or ask for an account.")
         return Account.from_row(rows[0])
 
     async def seen(self, account: Account) -> None:
@@ -160,6 +164,7 @@ class Accounts:
             rows = await Row.raw("SELECT password_hash FROM users WHERE id = {}", account.id)
             if not rows or not await self._verify(rows[0]["password_hash"], current or ""):
                 raise BadInput("That is not your present password.", field="current")
+        await Row.raw('DELETE FROM login_links WHERE "user" = {}', account.id)
         rows = await Row.raw(
             "UPDATE users SET password_hash = {}, login_epoch = login_epoch + 1 WHERE id = {} RETURNING *",
             await self._hash(password),
@@ -168,7 +173,8 @@ class Accounts:
         return Account.from_row(rows[0])
 
     async def end_logins(self, account: Account) -> Account:
-        """Log out everywhere."""
+        """Log out everywhere. Links that were not used are void too; API tokens stay."""
+        await Row.raw('DELETE FROM login_links WHERE "user" = {}', account.id)
         rows = await Row.raw("UPDATE users SET login_epoch = login_epoch + 1 WHERE id = {} RETURNING *", account.id)
         return Account.from_row(rows[0])
 

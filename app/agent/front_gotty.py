@@ -27,7 +27,12 @@ CONFIG = "gotty.conf"
 ANSWER_TIMEOUT = 10.0  # Seconds that GoTTY has to answer its first request.
 LOOK_EVERY = 0.02  # Seconds between looks at whether it does; it takes about as long to start.
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0  # Seconds between two starts of a GoTTY that does not live.
+TRIES = 5  # Starts of a GoTTY that does not come to answer, before the run is given up.
 LAST_CLOSE = 1.0  # Seconds that bridges have to pass on the last output.
+
+
+class GottyFailed(OSError):
+    """GoTTY does not come to answer."""
 
 
 @contextlib.asynccontextmanager
@@ -41,7 +46,8 @@ async def gotty_front(
 ) -> AsyncIterator[None]:
     """Serve until left; by then the holder should be closed, so that bridges end by themselves.
 
-    Calls `announce` with host:port each time that a GoTTY answers. Raises OSError when the socket cannot be made.
+    Calls `announce` with host:port each time that a GoTTY answers. Raises OSError when the socket cannot be made, and
+    GottyFailed out of the body when GoTTY does not come to answer.
     """
     bridges: set[asyncio.Task[None]] = set()
 
@@ -52,8 +58,16 @@ async def gotty_front(
 
     async with await asyncio.start_unix_server(carry, sock=_listen()):
         keeper = asyncio.create_task(_keep(children, path, credential, listen, announce), name="gotty")
+        body = asyncio.current_task()
+        assert body is not None  # noqa: S101  (this is a coroutine)
+        keeper.add_done_callback(lambda task: None if task.cancelled() else body.cancel())
         try:
             yield
+        except asyncio.CancelledError:
+            if keeper.done() and not keeper.cancelled() and (trouble := keeper.exception()) is not None:
+                body.uncancel()
+                raise trouble from None
+            raise
         finally:
             if bridges:
                 await asyncio.wait(bridges, timeout=LAST_CLOSE)
@@ -111,10 +125,13 @@ async def _take_messages(reader: asyncio.StreamReader, client: Client, holder: H
 async def _keep(
     children: Children, path: str, credential: str, listen: tuple[str, int], announce: Callable[[str], None]
 ) -> None:
-    """Have a GoTTY running, for ever. It keeps its port when it has answered there once, so that clients find it."""
+    """Have a GoTTY running. It keeps its port when it has answered there once, so that clients find it.
+
+    Raises GottyFailed when it has not come to answer in so many tries: a run that nobody can reach is no run.
+    """
     host, port = listen
-    delay = FIRST_DELAY
-    while True:
+    delay, failures = FIRST_DELAY, 0
+    while failures < TRIES:
         port = port or _free_port(host)
         Path(CONFIG).write_text(_config(host, port))
         command = [path, "--config", CONFIG, sys.executable, "-I", bridge.__file__, SOCKET]
@@ -122,9 +139,10 @@ async def _keep(
         try:
             if await _answers(host, port, ended):
                 announce(show_address(host, port))
-                delay = FIRST_DELAY
+                delay, failures = FIRST_DELAY, 0
                 await ended
             else:
+                failures += 1
                 port = listen[1]
         finally:
             if not ended.done():
@@ -132,6 +150,7 @@ async def _keep(
         sys.stderr.write("GoTTY has ended; starting it again.\n")
         await asyncio.sleep(delay)
         delay = min(delay * 2, LONGEST_DELAY)
+    raise GottyFailed(f"GoTTY ({path}) did not answer in {TRIES} tries.")
 
 
 def _free_port(host: str) -> int:

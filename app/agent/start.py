@@ -38,6 +38,7 @@ class Run(NamedTuple):
     listen: tuple[str, int]
     gotty: str | None  # GoTTY's path, or None where the agent plays its part.
     grace: float  # Seconds from asking the program to end to ending it.
+    ending_file: str | None  # Where the ending is written too, if anywhere: the container's termination message.
     stop_asked: list[int]  # Signals that came before there was an event loop to take them.
 
 
@@ -52,6 +53,7 @@ def main(arguments: list[str]) -> int:
         return _fail(f"--listen takes HOST:PORT, not {options.listen!r}.", USAGE_ERROR)
     gotty = os.path.abspath(options.gotty) if options.gotty else None  # noqa: PTH100  (pathlib is slow to import)
     cwd = os.path.abspath(options.cwd or ".")  # noqa: PTH100
+    ending_file = os.path.abspath(options.ending_file) if options.ending_file else None  # noqa: PTH100
     if not os.path.isdir(cwd):  # noqa: PTH112
         return _fail(f"--cwd: there is no folder {cwd}.", USAGE_ERROR)
     try:
@@ -63,6 +65,7 @@ def main(arguments: list[str]) -> int:
         return _fail(f"A run is alive in {options.dir} already: its lock is held.", ALREADY_RUNNING)
     if options.detach and not _detach():
         return 0
+    _write_pid()
     stop_asked: list[int] = []
     _note_stops(stop_asked)
     for record in ("agent.json", "exit.json"):
@@ -72,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
     from app.agent.supervise import supervise  # Slow, and the program loads meanwhile.
 
-    return supervise(Run(pid, master, size, credential, listen, gotty, options.grace, stop_asked))
+    return supervise(Run(pid, master, size, credential, listen, gotty, options.grace, ending_file, stop_asked))
 
 
 def take_lock() -> bool:
@@ -88,6 +91,13 @@ def take_lock() -> bool:
         os.close(lock)
         return False
     return True
+
+
+def _write_pid() -> None:
+    """Say who holds the lock, so that a run can be ended before it listens, or when it never does."""
+    descriptor = os.open("pid", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.write(descriptor, str(os.getpid()).encode())
+    os.close(descriptor)
 
 
 def spawn(command: list[str], environment: Mapping[str, str], size: Size, cwd: str) -> tuple[int, int]:
@@ -135,6 +145,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--grace", type=float, default=5.0, help="seconds from asking to killing (%(default)s)")
     parser.add_argument("--detach", action="store_true", help="go on in the background; the starter exits at once")
     parser.add_argument("--cwd", help="the program's working directory")
+    parser.add_argument("--ending-file", help="where the ending is written too, as JSON, such as /dev/termination-log")
     split = arguments.index("--") if "--" in arguments else len(arguments)
     options, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
     if not command:

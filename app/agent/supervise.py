@@ -7,11 +7,13 @@ finds out why.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from app.agent.children import Children, kill_session, signal_group
@@ -37,7 +39,7 @@ async def _supervise(run: Run) -> int:
             await holder.finish()
             out_of_memory = oom_kills() > kills_before
             status, printed = ended.result(), holder.last_printed
-            _record(read_ending(status, asked=stopped, out_of_memory=out_of_memory, printed=printed))
+            _record(run, read_ending(status, asked=stopped, out_of_memory=out_of_memory, printed=printed))
             holder.close()
         return 0
     except OSError as error:
@@ -45,7 +47,7 @@ async def _supervise(run: Run) -> int:
         _kill(run)
         trouble = f"The terminal could not be served: {error.strerror or error}."
         sys.stderr.write(trouble + "\n")
-        _record(Ending(None, None, "crashed", trouble))
+        _record(run, Ending(None, None, "crashed", trouble))
         return 1
 
 
@@ -93,8 +95,12 @@ def _announce(address: str) -> None:
     write_record("agent.json", {"pid": os.getpid(), "address": address})
 
 
-def _record(ending: Ending) -> None:
+def _record(run: Run, ending: Ending) -> None:
+    record = ending._asdict() | {"at": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
-        write_record("exit.json", ending._asdict() | {"at": datetime.now(UTC).isoformat(timespec="seconds")})
+        write_record("exit.json", record)
+        if run.ending_file is not None:
+            # In place: a container's termination message is a mount, which nothing can be renamed onto.
+            Path(run.ending_file).write_text(json.dumps(record))
     except OSError as error:
         sys.stderr.write(f"The run's end could not be written down: {error}\n")

@@ -10,13 +10,14 @@ import contextlib
 import io
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
 from typing import Any
 
 import asyncpg
 from piccolo.apps.migrations.commands.forwards import run_forwards
 from piccolo.apps.migrations.tables import Migration
-from piccolo.engine.postgres import PostgresEngine
+from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from app.aio import within
 from app.db.embedded import PrivatePostgres
@@ -27,7 +28,48 @@ from app.settings import PROJECT, Settings
 log = logging.getLogger("hub.db")
 
 MIGRATION_LOCK = 0x48554221  # "HUB!": the advisory lock under which one replica at a time migrates.
+WATCH = 2.0  # Seconds between two looks at whether the private Postgres lives. A look costs some file reads.
 COMMAND_TIMEOUT = 15.0  # Seconds. A page that waits longer for Postgres is better told so.
+
+
+class HubTransaction(PostgresTransaction):
+    """Piccolo's, for a world in which requests are cancelled and Postgres is restarted.
+
+    Piccolo's own keeps its connection for ever when it is broken off while it begins or ends, and leaves the task that it
+    ran in bound to that connection.
+    """
+
+    async def begin(self) -> None:
+        with self._dropped_if_broken_off():
+            await super().begin()  # type: ignore[no-untyped-call]
+
+    async def commit(self) -> None:
+        with self._dropped_if_broken_off():
+            await super().commit()  # type: ignore[no-untyped-call]
+
+    async def rollback(self) -> None:
+        with self._dropped_if_broken_off():
+            await super().rollback()  # type: ignore[no-untyped-call]
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            return await super().__aexit__(kind, error, trace)
+        except BaseException:
+            if self._parent is None:
+                self.engine.current_transaction.reset(self.context)
+            raise
+
+    @contextlib.contextmanager
+    def _dropped_if_broken_off(self) -> Iterator[None]:
+        """Nobody knows how far it came: the connection goes, Postgres rolls back, and the pool makes another."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(asyncpg.InterfaceError):  # It has gone by itself.
+                self.connection.terminate()
+            raise
 
 
 class HubEngine(PostgresEngine):
@@ -41,6 +83,9 @@ class HubEngine(PostgresEngine):
 
     async def prep_database(self) -> None:
         """Nothing: no extension is needed."""
+
+    def transaction(self, allow_nested: bool = True) -> HubTransaction:
+        return HubTransaction(engine=self, allow_nested=allow_nested)
 
 
 class Database:
@@ -58,8 +103,6 @@ class Database:
         """
         if self.private is not None:
             self.engine.config["dsn"] = await asyncio.to_thread(self.private.start)
-        for table in TABLES:
-            table._meta.db = self.engine
         try:
             await self.engine.start_connection_pool(min_size=1, max_size=self.settings.database_pool)
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
@@ -67,6 +110,17 @@ class Database:
                 f"HUB_DATABASE_URL: no Postgres answers there ({error}). Start it, or correct the address; "
                 "leave the setting empty for a private Postgres."
             ) from error
+        for table in TABLES:
+            table._meta.db = self.engine
+
+    async def watch(self) -> None:
+        """Bring the private Postgres back whenever it has died, for ever. Nothing to do where there is another."""
+        if self.private is None:
+            await asyncio.Event().wait()
+            return
+        while True:
+            await asyncio.sleep(WATCH)
+            await asyncio.to_thread(self.private.start)
 
     async def migrate(self) -> None:
         """Bring the tables up to date; safe when several replicas start at once."""

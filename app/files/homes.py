@@ -40,6 +40,8 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Folders on their way out lie beside the homes, out of the reach of sessions. No user id begins with a dot.
 _TRASH_PREFIX = ".trash-"
 
+MOST_LISTED = 1000  # Entries. A page of more is of no use to anybody, and takes a second to make.
+
 _LATEST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 
 
@@ -121,11 +123,13 @@ class Homes:
         home.mkdir(mode=0o700, exist_ok=True)
         return home
 
-    async def list(self, user_id: str, folder: str = "", *, hidden: bool = False) -> Sequence[Entry]:
+    async def list(
+        self, user_id: str, folder: str = "", *, hidden: bool = False, most: int = MOST_LISTED
+    ) -> Sequence[Entry]:
         """What lies in a folder: folders first, then files, each by name without regard to case.
 
         Links, pipes and names that are no text are left out, since nothing could be done with them here; so are the
-        dot files, unless `hidden`.
+        dot files, unless `hidden`. Of more than `most`, the first so many: a person can make a million files.
         """
         names = parse_path(folder)
 
@@ -133,9 +137,18 @@ class Homes:
             with _told(folder), self._open_folder(user_id, names) as descriptor, os.scandir(descriptor) as found:
                 entries = [entry for item in found if (entry := _entry(item, names))]
             shown = [entry for entry in entries if hidden or not entry.name.startswith(".")]
-            return sorted(shown, key=lambda entry: (entry.kind == "file", entry.name.casefold(), entry.name))
+            return sorted(shown, key=lambda entry: (entry.kind == "file", entry.name.casefold(), entry.name))[:most]
 
         return await _in_thread(look)
+
+    def entry(self, user_id: str, path: str) -> Entry:
+        """The file or folder at the path."""
+        folder, _, _ = path.rpartition("/")
+        with self._open_parent(user_id, path) as (parent, name), os.scandir(parent) as found:
+            for item in found:
+                if item.name == name and (entry := _entry(item, parse_path(folder))) is not None:
+                    return entry
+        raise _not_found(path)
 
     def exists(self, user_id: str, path: str) -> bool:
         """Whether there is a file (not a folder) at the path."""

@@ -15,11 +15,12 @@ import random
 import secrets
 import socket
 import time
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 
 from app.aio import Supervisor, within
 from app.db.database import Database
-from app.errors import RuntimeFailure
+from app.errors import HubError, RuntimeFailure
 from app.lifecycle import queries
 from app.runtimes.base import Changed, Observed, Phase, Reason, RunId, RunSpec, Runtime, Snapshot
 from app.sessions.changes import Changes
@@ -176,7 +177,7 @@ class Manager:
                 await queries.mark_ended(
                     session, self.replica, state=State.FAILED, reason=Reason(error.reason), detail=error.message
                 )
-                again, failed = None, False
+                again, failed, self._room = None, False, True
             else:
                 log.warning("session %s: %s; trying again", session.id, error.message)
         finally:
@@ -198,6 +199,8 @@ class Manager:
         log.debug("session %s: wanted %s, %s, seen %s: %s", run, session.wanted, session.state, seen, do)
         match do:
             case Do.NOTHING:
+                if session.state is State.RUNNING and seen is not None and seen.address not in (None, session.address):
+                    await queries.note_address(session, self.replica, address=seen.address)
                 return await self._wait_for_start(session, seen)
             case Do.ADMIT:
                 return None
@@ -231,7 +234,7 @@ class Manager:
             await self._give_up(session)
             return None
         assert session.credential is not None  # noqa: S101  (set in the statement that made it `starting`)
-        spec = RunSpec(session.run, str(session.user_id), session.credential, session.source)
+        spec = RunSpec(session.run, str(session.user_id), session.credential, session.source, session.guest)
         seen = await self.runtime.launch(spec)
         self.seen[session.run] = seen
         if seen.phase is Phase.RUNNING:
@@ -254,13 +257,19 @@ class Manager:
         return timedelta(seconds=1)
 
     def _overdue(self, session: Session) -> bool:
-        return session.launched_at is not None and datetime.now(UTC) - session.launched_at > self.settings.start_timeout
+        # By Postgres's clock alone: a replica whose own is wrong must not fail every start.
+        return (
+            session.launched_at is not None
+            and session.read_at is not None
+            and session.read_at - session.launched_at > self.settings.start_timeout
+        )
 
     async def _give_up(self, session: Session) -> None:
         seen = self.seen.get(session.run)
         await self.runtime.stop(session.run, seen.uid if seen else None, self.settings.stop_grace.total_seconds())
         detail = f"It was last seen at: {seen.detail}." if seen and seen.detail else ""
-        await self._ended(session, state=State.FAILED, reason=Reason.START_TIMEOUT, detail=detail)
+        reason = (seen.reason if seen else None) or Reason.START_TIMEOUT  # What held it up, where that is known.
+        await self._ended(session, state=State.FAILED, reason=reason, detail=detail)
 
     async def _running(self, session: Session, seen: Observed | None) -> None:
         if seen is not None and seen.address is not None:
@@ -307,26 +316,39 @@ class Manager:
             for session_id, user_id in heard.items():
                 self.changes.publish(user_id, session_id)
             attached = set(self.terminals.session_ids())
-            await self._tell_terminals([one for one in heard if one in attached])
+            try:
+                await self._tell_terminals([one for one in heard if one in attached])
+            except BaseException:
+                self._heard = heard | self._heard  # Not told, so not forgotten.
+                self._heard_event.set()
+                raise
 
     async def _tell_terminals(self, session_ids: list[str]) -> None:
+        """Bring the viewers of these sessions up to date. Those of an ended run are given time to take its last output."""
         if not session_ids:
             return
         found = {session.id: session for session in await queries.sessions_by_id(session_ids)}
+        ends: list[Awaitable[None]] = []
         for session_id in session_ids:
             session = found.get(session_id)
-            if session is None:
-                for generation in self.terminals.generations(session_id):
-                    await self.terminals.end(session_id, generation, State.STOPPED.value, None, "It was deleted.")
-            elif session.state in (State.RUNNING, State.STOPPING):
-                for generation in self.terminals.generations(session_id):
-                    if generation != session.generation:  # Its end was missed: another run has begun since.
-                        await self.terminals.end(session_id, generation, State.STOPPED.value, None, "")
-                self.terminals.push_state(session_id, session.shown.value, session.reason and session.reason.value)
-            else:
-                reason = session.reason.value if session.reason else None
-                for generation in self.terminals.generations(session_id):
-                    await self.terminals.end(session_id, generation, session.state.value, reason, session.reason_text)
+            lives = session is not None and session.state in (State.RUNNING, State.STOPPING)
+            for generation in self.terminals.generations(session_id):
+                if session is not None and lives and generation == session.generation:
+                    reason = session.reason.value if session.reason else None
+                    self.terminals.push_state(session_id, session.shown.value, reason)
+                else:
+                    ends.append(self._end_terminal(session_id, generation, session))
+        # Together: one viewer who takes nothing must not hold up the news of all others.
+        await asyncio.gather(*ends)
+
+    async def _end_terminal(self, session_id: str, generation: int, session: Session | None) -> None:
+        if session is None:
+            await self.terminals.end(session_id, generation, State.STOPPED.value, None, "It was deleted.")
+        elif session.generation != generation:  # Its end was missed: another run has begun since.
+            await self.terminals.end(session_id, generation, State.STOPPED.value, None)
+        else:
+            reason = session.reason.value if session.reason else None
+            await self.terminals.end(session_id, generation, session.state.value, reason, session.reason_text)
 
     # Deadlines
 
@@ -394,5 +416,9 @@ class Manager:
         """Guests who have gone go with all that was theirs."""
         await queries.expire_guests(self.settings.guest_lifetime)
         for user_id in await queries.users_to_bury():
-            await self.runtime.delete_home(str(user_id))
+            try:
+                await self.runtime.delete_home(str(user_id))
+            except (RuntimeFailure, HubError, OSError):
+                log.exception("the home of user %s could not be deleted; trying again later", user_id)
+                continue  # One that cannot be deleted must not keep all others.
             await queries.bury(user_id)

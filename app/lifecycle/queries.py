@@ -23,7 +23,7 @@ async def take_due(replica: str, most: int, lease: timedelta) -> list[Session]:
            WHERE id IN (SELECT id FROM sessions
                         WHERE (due_at <= now() OR lease_by IS NOT NULL) AND (lease_until IS NULL OR lease_until < now())
                         ORDER BY due_at NULLS FIRST LIMIT {} FOR UPDATE SKIP LOCKED)
-           RETURNING *""",
+           RETURNING *, now() AS read_at, (SELECT email IS NULL FROM users WHERE users.id = "user") AS guest""",
         replica,
         lease,
         most,
@@ -103,6 +103,18 @@ async def mark_running(session: Session, replica: str, *, uid: str, address: str
         replica,
     )
     return bool(rows)
+
+
+async def note_address(session: Session, replica: str, *, address: str | None) -> None:
+    """The run is to be reached elsewhere from now on."""
+    await Row.raw(
+        """UPDATE sessions SET address = {}
+           WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'running'""",
+        address,
+        session.id,
+        session.generation,
+        replica,
+    )
 
 
 async def note_progress(session: Session, replica: str, *, uid: str, detail: str) -> None:

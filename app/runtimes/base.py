@@ -57,12 +57,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """All that a runtime needs to launch a run. `credential` is `user:secret`, random, for this run alone."""
+    """All that a runtime needs to launch a run. `credential` is `user:secret`, random, for this run alone.
+
+    A guest's run may keep nothing: what is theirs goes when they go.
+    """
 
     run: RunId
     user_id: str
     credential: str
     source: Source = field(default_factory=Source)
+    guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ class Observed:
     """What a runtime sees of one run.
 
     `address` is `host:port` of its GoTTY endpoint, set while RUNNING. `uid` tells this very run from a later one of
-    the same name. `detail` is a short sentence for the person: progress while PENDING, the cause once ENDED.
+    the same name. `reason` is why it ended or, while PENDING, what it is held up by, if anything. `detail` is a short
+    sentence for the person: progress while PENDING, the cause once ENDED.
     """
 
     run: RunId

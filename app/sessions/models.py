@@ -39,6 +39,9 @@ class Session:
     last_input_at: datetime | None
     ended_at: datetime | None
     attempts: int
+    # Only where a manager has read it to act on it:
+    read_at: datetime | None = None  # When, by Postgres's clock.
+    guest: bool = False  # Whether it is a guest's.
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Session:
@@ -63,6 +66,8 @@ class Session:
             last_input_at=row["last_input_at"],
             ended_at=row["ended_at"],
             attempts=row["attempts"],
+            read_at=row.get("read_at"),
+            guest=bool(row.get("guest")),
         )
 
     @property

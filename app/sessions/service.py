@@ -10,8 +10,6 @@ import secrets
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-import asyncpg
-
 from app.db.tables import Session as Row
 from app.errors import BadInput, LimitReached, NotFound
 from app.runtimes.base import Reason, Source
@@ -90,7 +88,8 @@ class Sessions:
         session_id = "".join(secrets.choice(ID_ALPHABET) for _ in range(12))
         async with Row._meta.db.transaction():
             # The user's row is the lock under which their sessions are counted.
-            await Row.raw("SELECT id FROM users WHERE id = {} FOR UPDATE", user_id)
+            if not await Row.raw("SELECT id FROM users WHERE id = {} AND deleted_at IS NULL FOR UPDATE", user_id):
+                raise NotFound("Your account is gone. Log in again.")
             if form_key:
                 same = await Row.raw('SELECT * FROM sessions WHERE "user" = {} AND form_key = {}', user_id, form_key)
                 if same:
@@ -103,20 +102,17 @@ class Sessions:
                     f"You have {count[0]['n']} sessions, which is as many as you may have. Delete one that you no "
                     "longer need, then try again."
                 )
-            try:
-                rows = await Row.raw(
-                    """INSERT INTO sessions (id, "user", name, source_kind, source_value, form_key, wanted, state,
-                         detail, generation, attempts, due_at, created_at)
-                       VALUES ({}, {}, {}, {}, {}, {}, 'running', 'stopped', '', 0, 0, now(), now()) RETURNING *""",
-                    session_id,
-                    user_id,
-                    name,
-                    source.kind,
-                    source.value,
-                    form_key,
-                )
-            except asyncpg.ForeignKeyViolationError as error:
-                raise NotFound("Your account is gone. Log in again.") from error
+            rows = await Row.raw(
+                """INSERT INTO sessions (id, "user", name, source_kind, source_value, form_key, wanted, state,
+                     detail, generation, attempts, due_at, created_at)
+                   VALUES ({}, {}, {}, {}, {}, {}, 'running', 'stopped', '', 0, 0, now(), now()) RETURNING *""",
+                session_id,
+                user_id,
+                name,
+                source.kind,
+                source.value,
+                form_key,
+            )
         return Session.from_row(rows[0])
 
     async def rename(self, user_id: UUID, session_id: str, name: str) -> Session:

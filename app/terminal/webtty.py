@@ -185,7 +185,7 @@ class Server:
         """Check the client's first frame. Its token is not looked at: the route has asked who it is already."""
         try:
             opening = json.loads(message)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolError("the first frame is not JSON") from error
         if not isinstance(opening, dict) or not isinstance(message, str):
             raise ProtocolError("the first frame is not a JSON object in a text frame")
@@ -202,7 +202,7 @@ class Server:
             try:
                 asked = json.loads(rest)
                 return Resize(Size.checked(asked["columns"], asked["rows"]))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ProtocolError("a resize is a JSON object with columns and rows") from error
         if code == "4":
             if rest not in ("base64", "null"):

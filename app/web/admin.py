@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 from quart import Blueprint, flash, render_template, request
 from quart.typing import ResponseReturnValue
 
+from app.accounts.models import Account
 from app.accounts.service import INVITE_LIFETIME
-from app.errors import BadInput, Conflict
+from app.errors import BadInput, Conflict, NotFound
 from app.web.context import hub
-from app.web.htmx import go
-from app.web.security import admins_only
+from app.web.htmx import go, wants_fragment
+from app.web.security import admins_only, me
 from app.web.shown import Shown
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
@@ -46,6 +48,38 @@ async def user_link() -> ResponseReturnValue:
         return go("/admin")
     link = await hub().accounts.make_link(account, timedelta(days=1))
     return await _page(link=link, invited=account.email or "")
+
+
+@blueprint.get("/users/<user_id>/remove")
+@admins_only
+async def remove_form(user_id: str) -> ResponseReturnValue:
+    person = await _person(user_id)
+    if wants_fragment():
+        return await render_template("_remove_user.html", person=person)
+    return await render_template("dialog.html", body="_remove_user.html", title="Remove an account", person=person)
+
+
+@blueprint.post("/users/<user_id>/remove")
+@admins_only
+async def remove(user_id: str) -> ResponseReturnValue:
+    """Their logins, links and tokens are void at once; the manager ends their sessions and deletes their files."""
+    person = await _person(user_id)
+    await hub().sessions.delete_all(person.id)
+    await hub().accounts.leave(person.id)
+    await flash(f"The account of {person.label} is removed.", "info")
+    return go("/admin")
+
+
+async def _person(user_id: str) -> Account:
+    try:
+        person = await hub().accounts.get(UUID(user_id))
+    except ValueError:
+        person = None
+    if person is None:
+        raise NotFound("There is no such account. It may have been removed.")
+    if person.id == me().id:
+        raise Conflict("This is your own account. Ask another administrator to remove it.")
+    return person
 
 
 async def _page(*, error: BadInput | Conflict | None = None, email: str = "", link: str = "", invited: str = "") -> str:

@@ -11,7 +11,7 @@ from app.accounts.service import PASSWORD_LENGTH
 from app.errors import BadInput, Conflict, HubError, NotLoggedIn
 from app.web.context import hub
 from app.web.htmx import go
-from app.web.security import log_in, log_out, maybe_me, me, public, tries
+from app.web.security import log_in, log_out, mails, maybe_me, me, public, tries
 
 blueprint = Blueprint("auth", __name__)
 
@@ -58,6 +58,7 @@ async def login_post() -> ResponseReturnValue:
 @blueprint.post("/login/link")
 @public("asking for a log-in link")
 @tries
+@mails
 async def link_post() -> ResponseReturnValue:
     form = await request.form
     try:

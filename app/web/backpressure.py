@@ -13,6 +13,7 @@ from typing import Any
 
 from quart import Quart, Request
 from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
+from quart.formparser import FormDataParser
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -57,8 +58,17 @@ class BoundedBody(Body):
             await self._taken.wait()
 
 
+class PlainForms(FormDataParser):
+    """Forms without files. Quart's parser takes in a multipart body part by part, past any bound of ours."""
+
+    parse_functions = {  # noqa: RUF012  (Quart's own shape)
+        kind: parse for kind, parse in FormDataParser.parse_functions.items() if kind != "multipart/form-data"
+    }
+
+
 class BoundedRequest(Request):
     body_class = BoundedBody
+    form_data_parser_class = PlainForms
 
 
 class HttpConnection(ASGIHTTPConnection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from urllib.parse import quote
@@ -10,8 +11,8 @@ from quart import Blueprint, Response, flash, jsonify, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.accounts.models import Account
-from app.errors import BadInput, NotFound
-from app.files.homes import Download, Entry
+from app.errors import BadInput
+from app.files.homes import MOST_LISTED, Download, Entry
 from app.files.names import clean_name, openable
 from app.web.context import hub
 from app.web.htmx import go, wants_fragment
@@ -34,6 +35,7 @@ async def index() -> ResponseReturnValue:
         crumbs=_crumbs(folder),
         openable=openable,
         max_upload=hub().settings.max_upload,
+        most=MOST_LISTED,
     )
 
 
@@ -66,7 +68,7 @@ async def download(path: str) -> ResponseReturnValue:
 
 @blueprint.get("/delete/<path:path>")
 async def delete_form(path: str) -> ResponseReturnValue:
-    entry = await _entry(me(), path)
+    entry = await asyncio.to_thread(hub().homes.entry, str(me().id), path)
     if wants_fragment():
         return await render_template("_delete_file.html", entry=entry)
     return await render_template("dialog.html", body="_delete_file.html", title="Delete a file", entry=entry)
@@ -86,14 +88,6 @@ async def _store(account: Account, folder: str, name: str, chunks: AsyncIterator
     homes.ensure(str(account.id))
     path = f"{folder}/{clean_name(name)}" if folder else clean_name(name)
     return await homes.write(str(account.id), path, chunks, keep_both=True, expected_size=expected)
-
-
-async def _entry(account: Account, path: str) -> Entry:
-    folder, _, name = path.rpartition("/")
-    for entry in await hub().homes.list(str(account.id), folder, hidden=True):
-        if entry.name == name:
-            return entry
-    raise NotFound(f"There is no “{path}” among your files. It may have been deleted.")
 
 
 def send(file: Download) -> Response:

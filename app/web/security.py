@@ -12,7 +12,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import ipaddress
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -26,13 +28,15 @@ from quart_rate_limiter.store import RateLimiterStoreABC
 from werkzeug.exceptions import NotFound as NoSuchAddress
 
 from app.accounts.models import Account
-from app.errors import Forbidden, LimitReached, NotLoggedIn
+from app.db.database import is_outage
+from app.errors import Forbidden, LimitReached, Misdirected, NotLoggedIn
 from app.web.context import hub
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_LIMITS = [RateLimit(600, timedelta(minutes=1))]  # A person on a live page makes a tenth of that.
+RECHECK = 15.0  # Seconds between two looks at whether a terminal's login still holds.
 TTY_LIMIT = 120, timedelta(minutes=1)  # Attaching to terminals, for each user.
 
 CONTENT_SECURITY_POLICY = (
@@ -116,6 +120,8 @@ def set_up(app: Quart) -> None:
 
 async def _admit_request() -> None:
     view = current_app.view_functions.get(request.endpoint or "")
+    if request.blueprint != "health":  # Load balancers ask by address.
+        _check_host(request.headers)
     await _identify(view, request.headers.get("Authorization"))
     if request.method not in SAFE_METHODS and not hasattr(view, "hub_by_token") and not _same_origin(request.headers):
         raise Forbidden("This form did not come from this Hub's own pages. Open the page again and try once more.")
@@ -123,6 +129,7 @@ async def _admit_request() -> None:
 
 async def _admit_websocket() -> None:
     view = current_app.view_functions.get(websocket.endpoint or "")
+    _check_host(websocket.headers)
     authorization = websocket.headers.get("Authorization")
     # A page of another site cannot send a token, so that one needs no origin.
     if not _token(authorization) and not _same_origin(websocket.headers, required=True):
@@ -170,6 +177,38 @@ async def _account(view: object, authorization: str | None) -> Account | None:
     if datetime.now(UTC) - account.seen_at > timedelta(minutes=5):
         await accounts.seen(account)
     return account
+
+
+async def until_logged_out() -> None:
+    """Returns once the WebSocket's login or token holds no more. For connections that would outlive it."""
+    account = me()
+    view = current_app.view_functions.get(websocket.endpoint or "")
+    while True:
+        await asyncio.sleep(RECHECK)
+        try:
+            now = await _account(view, websocket.headers.get("Authorization"))
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            continue  # That Postgres is away says nothing about who somebody is.
+        if now is None or now.id != account.id:
+            return
+
+
+def _check_host(headers: Any) -> None:
+    """Refuse a name that is not ours: by one of their own, another site's page could pass for ours (DNS rebinding)."""
+    settings = hub().settings
+    bound = settings.bind.rpartition(":")[0].strip("[]")
+    ours = {urlsplit(settings.public_url).hostname, bound, "localhost", "127.0.0.1", "::1"}
+    try:
+        asked = urlsplit(f"//{headers.get('Host', '')}").hostname
+    except ValueError:
+        asked = None
+    if asked not in ours:
+        raise Misdirected(
+            f"This Hub is at {settings.public_url}. Open it there; if people are to use this address instead, an "
+            "administrator sets HUB_PUBLIC_URL to it."
+        )
 
 
 def _same_origin(headers: Any, *, required: bool = False) -> bool:
@@ -244,14 +283,33 @@ class Limits(RateLimiterStoreABC):
 
 
 async def client_address() -> str:
-    """The address that the request comes from. (HUB_TRUSTED_PROXIES says whose X-Forwarded-For is believed.)"""
-    return request.remote_addr or "unknown"
+    """Where the request comes from: an IPv4 address, or an IPv6 /64, which is what one person has.
+
+    HUB_TRUSTED_PROXIES says whose X-Forwarded-For is believed.
+    """
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
+
+async def email_asked() -> str:
+    """The e-mail in the form, as a hash: the limiter keeps no addresses of people."""
+    form = await request.form
+    email = form.get("email", "").strip().lower()
+    return hashlib.sha256(email.encode()).hexdigest()[:16]
 
 
 async def address_and_email() -> str:
-    form = await request.form
-    email = form.get("email", "").strip().lower()
-    return f"{request.remote_addr} {hashlib.sha256(email.encode()).hexdigest()[:16]}"
+    return f"{await client_address()} {await email_asked()}"
+
+
+def mails(view: View) -> View:
+    """For views that send mail: few for one e-mail, wherever they are asked from."""
+    return rate_limit(limits=[RateLimit(10, timedelta(hours=1), key_function=email_asked)])(view)
 
 
 def tries(view: View) -> View:

@@ -25,6 +25,7 @@ from app.web.shown import Shown
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 
+MOST_OFFERED = 200  # Files in the form. One that is not among them is opened from the page of files.
 HEARTBEAT = 20.0  # Seconds between two signs of life on a quiet stream: load balancers cut silent ones at 60.
 BEATS = 3  # After so many, the list is sent again in any case: relative times move on.
 GATHER = 0.05  # Seconds in which changes that come together are sent together.
@@ -208,7 +209,7 @@ async def _page(
         "sessions.html",
         **await _list_context(account),
         samples=samples.CATALOGUE,
-        files=[entry for entry in files if openable(entry.name)],
+        files=[entry for entry in files if openable(entry.name)][:MOST_OFFERED],
         form_key=_form_key(),
         error=error,
         name=name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from app.sessions.models import Session, stops_at
 from app.sessions.state import State, Wanted
@@ -53,20 +53,23 @@ class Shown:
     position: int | None = None
     stops_at: datetime | None = None
     stops_why: str = ""
+    ends_soon: bool = False
 
     @classmethod
     def of(cls, session: Session, settings: Settings, position: int | None = None) -> Shown:
         deadline = stops_at(session, idle=settings.idle_timeout, max_age=settings.max_age)
         at, why = deadline if deadline else (None, "")
-        return cls(session, position, at, str(why))
+        soon = at is not None and at - datetime.now(UTC) < settings.warn_before
+        return cls(session, position, at, str(why), soon)
 
     @property
     def can_stop(self) -> bool:
         return self.session.wanted is Wanted.RUNNING
 
     @property
-    def ends_soon(self) -> bool:
-        return self.stops_at is not None and self.stops_at - datetime.now(UTC) < timedelta(minutes=10)
+    def can_stay(self) -> bool:
+        """Whether input would keep it from being stopped soon."""
+        return self.ends_soon and self.stops_why == "idle"
 
     @property
     def progress(self) -> str:

@@ -14,13 +14,14 @@ from typing import Any, Literal
 from quart import Blueprint, Quart, current_app, g, jsonify, render_template, request, websocket
 from quart.typing import ResponseReturnValue
 
+from app.aio import cancel_and_wait
 from app.errors import BadInput, NotFound
 from app.sessions.models import Session
 from app.sessions.state import State
 from app.terminal.events import Deadline, ProtocolError, Size
 from app.terminal.terminal import Disconnected, TerminalTarget, serve_viewer
 from app.web.context import hub
-from app.web.security import TTY_LIMIT, Limits, by_cookie_or_token, maybe_me, me
+from app.web.security import TTY_LIMIT, Limits, by_cookie_or_token, maybe_me, me, until_logged_out
 from app.web.sessions import show
 from app.web.shown import Shown
 
@@ -78,6 +79,8 @@ async def wait_for(user_id: Any, session_id: str, state: str | None, timeout: st
 class _Viewer:
     """Quart's WebSocket as `app.terminal` wants it. Quart reports a lost peer by cancelling the handler's task."""
 
+    farewell: tuple[int, str] | None = None  # Said instead of what the terminal would say.
+
     async def send_bytes(self, data: bytes) -> None:
         with _translated():
             await websocket.send(data)
@@ -92,7 +95,7 @@ class _Viewer:
 
     async def close(self, code: int, reason: str) -> None:
         with _translated():
-            await websocket.close(code, reason)
+            await websocket.close(*(self.farewell or (code, reason)))
 
 
 @contextlib.contextmanager
@@ -126,14 +129,27 @@ async def tty(session_id: str) -> None:
     if session.state is not State.RUNNING or session.address is None or session.credential is None:
         await websocket.close(4409, f"The session is not running: {session.state_text.lower()}.")
         return
-    await serve_viewer(
-        hub().terminals,
-        TerminalTarget(session.id, session.generation, session.address, session.credential),
-        _Viewer(),
-        protocol=protocol,
-        size=_size(),
-        deadline=_deadline(session),
+    viewer = _Viewer()
+    serving = asyncio.create_task(
+        serve_viewer(
+            hub().terminals,
+            TerminalTarget(session.id, session.generation, session.address, session.credential),
+            viewer,
+            protocol=protocol,
+            size=_size(),
+            deadline=_deadline(session),
+        ),
+        name="serve viewer",
     )
+    watching = asyncio.create_task(until_logged_out(), name="watch login")
+    try:
+        done, _ = await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if serving not in done:
+            viewer.farewell = (4401, "Your login has ended.")
+        for task in done:
+            task.result()
+    finally:
+        await cancel_and_wait(serving, watching)
 
 
 def _size() -> Size | None:

@@ -43,13 +43,13 @@ def end_all(data_dir: Path) -> None:
             os.kill(agent["pid"], signal.SIGKILL)
 
 
-def local_runtime(settings: Settings, samples: Path, bwrap: str | None = None) -> LocalRuntime:
+def local_runtime(settings: Settings, samples: Path, bwrap: sandbox.Bwrap | None = None) -> LocalRuntime:
     homes = Homes(settings.data_dir / "homes", settings.max_upload)
     return LocalRuntime(settings, samples=samples, bwrap=bwrap, delete_home=homes.delete_home)
 
 
 class LocalHarness:
-    def __init__(self, settings: Settings, samples: Path, bwrap: str | None) -> None:
+    def __init__(self, settings: Settings, samples: Path, bwrap: sandbox.Bwrap | None) -> None:
         self.settings, self.samples, self.bwrap = settings, samples, bwrap
         self.runtime = self.restarted()
 
@@ -95,10 +95,10 @@ class Screen:
 @pytest.fixture
 def make_harness(
     make_settings: Callable[..., Settings], samples: Path
-) -> Iterator[Callable[[str | None], LocalHarness]]:
+) -> Iterator[Callable[[sandbox.Bwrap | None], LocalHarness]]:
     made: list[Settings] = []
 
-    def make(bwrap: str | None) -> LocalHarness:
+    def make(bwrap: sandbox.Bwrap | None) -> LocalHarness:
         made.append(make_settings())
         return LocalHarness(made[-1], samples, bwrap)
 
@@ -109,20 +109,20 @@ def make_harness(
 
 class TestWithoutASandbox(RuntimeContract):
     @pytest.fixture
-    def harness(self, make_harness: Callable[[str | None], LocalHarness]) -> LocalHarness:
+    def harness(self, make_harness: Callable[[sandbox.Bwrap | None], LocalHarness]) -> LocalHarness:
         return make_harness(None)
 
 
 class TestInASandbox(RuntimeContract):
     @pytest.fixture
-    def harness(self, make_harness: Callable[[str | None], LocalHarness]) -> LocalHarness:
+    def harness(self, make_harness: Callable[[sandbox.Bwrap | None], LocalHarness]) -> LocalHarness:
         assert BWRAP, "bubblewrap cannot be used here; `make test` installs it"
         return make_harness(BWRAP)
 
 
 @pytest.fixture
 async def running(
-    make_harness: Callable[[str | None], LocalHarness],
+    make_harness: Callable[[sandbox.Bwrap | None], LocalHarness],
 ) -> AsyncIterator[tuple[LocalHarness, RunSpec, Observed]]:
     """A sandboxed run on a sample."""
     harness = make_harness(BWRAP)
@@ -206,7 +206,7 @@ async def test_visidata_killed_by_the_kernel_is_reported_with_words(running: Run
 
 
 async def test_a_program_that_will_not_end_is_killed_after_the_grace_time(
-    make_harness: Callable[[str | None], LocalHarness],
+    make_harness: Callable[[sandbox.Bwrap | None], LocalHarness],
 ) -> None:
     harness = make_harness(None)
     spec = a_spec()
@@ -244,3 +244,71 @@ async def test_a_visidata_that_is_not_there_is_told_and_not_waited_for(
         ended = await until(spec.run, Phase.ENDED)
     assert ended.reason is Reason.CRASHED
     assert "nonexistent" in ended.detail
+
+
+async def test_a_run_whose_gotty_never_answers_can_be_stopped(
+    make_settings: Callable[..., Settings], samples: Path
+) -> None:
+    settings = make_settings(gotty="/bin/false")
+    runtime = local_runtime(settings, samples)
+    spec = a_spec()
+    async with watching(runtime) as until:
+        launching = asyncio.create_task(runtime.launch(spec))
+        await until(spec.run, Phase.PENDING)
+        async with asyncio.timeout(10):
+            while RunFolder(runtime.root / str(spec.run)).pid() is None:
+                await asyncio.sleep(0.01)
+        await runtime.stop(spec.run, None, 1.0)
+        ended = await until(spec.run, Phase.ENDED)
+        await launching
+    assert ended.reason is Reason.STOPPED_BY_USER
+    end_all(settings.data_dir)
+
+
+async def test_a_run_whose_gotty_never_answers_is_given_up_in_words(
+    make_settings: Callable[..., Settings], samples: Path
+) -> None:
+    settings = make_settings(gotty="/bin/false")
+    runtime = local_runtime(settings, samples)
+    spec = a_spec()
+    async with watching(runtime) as until:
+        await runtime.launch(spec)
+        ended = await until(spec.run, Phase.ENDED)
+    assert ended.reason is Reason.CRASHED
+    assert "GoTTY" in ended.detail
+
+
+SAVER = """
+import os, signal, time
+
+def save(*_):
+    time.sleep(0.3)
+    open("saved", "w").write("all of it")
+    os._exit(0)
+
+signal.signal(signal.SIGHUP, save)
+"""
+
+
+async def test_a_sandboxed_program_has_the_grace_time_to_save_its_work(
+    make_harness: Callable[[sandbox.Bwrap | None], LocalHarness],
+) -> None:
+    """bubblewrap must not die of the very signal that asks the program to end."""
+    harness = make_harness(BWRAP)
+    spec = a_spec()
+    home = harness.runtime.homes / spec.user_id
+    home.mkdir(parents=True)
+    (home / ".visidatarc").write_text(SAVER)
+    async with watching(harness.runtime) as until:
+        seen = await harness.runtime.launch(spec)
+        async with Screen(seen, spec) as screen:
+            await screen.until("│")
+        await harness.runtime.stop(spec.run, seen.uid, 5.0)
+        await until(spec.run, Phase.ENDED)
+    assert (home / "saved").exists()
+
+
+def test_a_folder_that_sessions_may_read_is_recognised() -> None:
+    assert sandbox.within(Path("/usr/local/hub-data"), []) is not None
+    assert sandbox.within(Path("/opt/hub/.venv-session/data"), [Path("/opt/hub/.venv-session")]) is not None
+    assert sandbox.within(Path("/srv/hub"), [Path("/opt/hub/.venv-session")]) is None

@@ -130,13 +130,13 @@ async def test_a_replica_that_leaves_lets_go_of_those_who_look_on(settings: Sett
                 assert (await site.browser().get("/healthz")).status == 200
 
 
-async def test_a_session_goes_on_when_the_replica_that_started_it_has_gone(settings: Settings, other: Site) -> None:
-    async with serve(settings, beside=other) as site:
-        ada, here = await site.person("ada@example.org")
-        session_id = (await here.post("/sessions", {"open": "1"})).location.rpartition("/")[2]
-        await site.until_state(ada.id, session_id, "running")
-    there = await other.browser().log_in(ada)
-    assert "Running" in (await there.get("/sessions")).text
-    await there.post(f"/sessions/{session_id}/stop", {})
-    await other.until_state(ada.id, session_id, "stopped")
-    assert other.runtime.world.living() == []
+async def test_a_session_goes_on_when_the_replica_that_started_it_has_gone(settings: Settings, site: Site) -> None:
+    async with serve(settings, beside=site) as other:
+        ada, there = await other.person("ada@example.org")
+        session_id = (await there.post("/sessions", {"open": "1"})).location.rpartition("/")[2]
+        await other.until_state(ada.id, session_id, "running")
+    here = await site.browser().log_in(ada)
+    assert "Running" in (await here.get("/sessions")).text
+    await here.post(f"/sessions/{session_id}/stop", {})
+    await site.until_state(ada.id, session_id, "stopped")
+    assert site.runtime.world.living() == []

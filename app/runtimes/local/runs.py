@@ -2,6 +2,7 @@
 
 spec.json   written by the Hub: uid, user
 lock        held by the agent, exclusively, for its whole life: a run is alive if and only if its lock is held
+pid         written by the agent as soon as it has detached
 agent.json  written by the agent once it listens: pid, address
 exit.json   written by the agent when the program has ended: code, signal, reason, detail, at
 stop        made by the Hub when it asks the run to end; its age tells when to stop asking nicely
@@ -48,6 +49,13 @@ class RunFolder:
 
     def exit(self) -> dict[str, Any] | None:
         return _read(self.path / "exit.json")
+
+    def pid(self) -> int | None:
+        """The agent's process id, once it has detached. Only of use while it is alive."""
+        try:
+            return int((self.path / "pid").read_text())
+        except (OSError, ValueError):
+            return None
 
     def alive(self) -> bool:
         """Whether the agent lives: whether its lock is held."""

@@ -37,7 +37,7 @@ READY_WAIT = 3.0  # Seconds that a launch waits for the agent to listen before i
 class LocalRuntime:
     """Runs as processes.
 
-    `bwrap` is bubblewrap's path, or None for runs that are not kept apart. `delete_home` deletes what may lie in a home:
+    `bwrap` is how to call bubblewrap, or None for runs that are not kept apart. `delete_home` deletes what may lie in a home:
     people make folders there that are not deleted easily.
     """
 
@@ -46,7 +46,7 @@ class LocalRuntime:
         settings: Settings,
         *,
         samples: Path,
-        bwrap: str | None,
+        bwrap: sandbox.Bwrap | None,
         delete_home: Callable[[str], Awaitable[None]],
     ) -> None:
         self._delete_home = delete_home
@@ -56,6 +56,7 @@ class LocalRuntime:
         self.bwrap = bwrap
         self.python = settings.session_python
         self.gotty = settings.gotty_path
+        self.network = settings.session_network
         self.grace = settings.stop_grace.total_seconds()
         self._poke = asyncio.Event()
         self._synced_at: float | None = None
@@ -85,24 +86,35 @@ class LocalRuntime:
         spec = folder.spec()
         if spec is None or (uid is not None and spec["uid"] != uid):
             return
-        mark = folder.path / "stop"
-        asked = mark.stat().st_mtime if mark.exists() else None
-        agent = folder.agent()
+        try:
+            self._end(folder, grace)
+        except OSError as error:
+            raise RuntimeFailure(
+                f"The run could not be stopped: {error.strerror}. An administrator has to look.",
+                reason=Reason.NO_ROOM,
+                retry=True,
+            ) from error
+        self._poke.set()
+
+    def _end(self, folder: RunFolder, grace: float) -> None:
+        """Signal the agent: nicely the first time, for good once `grace` has passed since. Raises OSError."""
         if not folder.alive():
             if folder.exit() is None:
                 # Nothing lives and nothing was said: leave a word, so that a late look finds it ended.
                 write_json(folder.path / "exit.json", {"code": None, "signal": None, "reason": "stopped", "detail": ""})
-            self._poke.set()
             return
-        if agent is None:
-            return  # It has not said its process id yet; the manager asks again.
+        pid = folder.pid()
+        if pid is None:
+            return  # It is about to say so; the manager asks again.
+        mark = folder.path / "stop"
+        asked = mark.stat().st_mtime if mark.exists() else None
         if asked is None:
+            # The signal comes first: a disk that takes no more files must not keep a run alive.
+            self._signal(pid, signal.SIGTERM)
             mark.touch(mode=0o600)
-            self._signal(agent["pid"], signal.SIGTERM)
         elif time.time() - asked > grace + 2:
-            log.warning("run %s did not end within %s s; killing it", run, grace)
-            self._signal(agent["pid"], signal.SIGKILL)
-        self._poke.set()
+            log.warning("run %s did not end within %s s; killing it", folder.run, grace)
+            self._signal(pid, signal.SIGKILL)
 
     async def forget(self, run: RunId) -> None:
         folder = RunFolder(self.root / str(run))
@@ -210,11 +222,17 @@ class LocalRuntime:
             passwd = folder.path / "passwd"
             passwd.write_text(sandbox.passwd_line())
             wrapped = sandbox.bwrap_argv(
-                self.bwrap, home=home, samples=self.samples, readable=self._readable(), passwd=passwd
+                self.bwrap,
+                home=home,
+                samples=self.samples,
+                readable=readable(self.python),
+                passwd=passwd,
+                network=self.network,
             )
             # bubblewrap empties the environment, so that nothing can slip through; it is set anew here.
             for name, value in person.items():
                 wrapped += ["--setenv", name, value]
+            wrapped += sandbox.OBEY_HANGUP
         argv = [sys.executable, "-m", "app.agent", "run", "--dir", str(folder.path), "--listen", "127.0.0.1:0"]
         argv += ["--grace", str(self.grace), "--cwd", str(home), "--detach"]
         if self.gotty:
@@ -222,15 +240,16 @@ class LocalRuntime:
         argv += ["--", *wrapped, *visidata.command(str(self.python), source)]
         return argv, {**person, CREDENTIAL: spec.credential}
 
-    def _readable(self) -> list[Path]:
-        """What of this installation a sandboxed VisiData has to read: its Python and the hosted configuration."""
-        environment = self.python.parent.parent  # `.venv-session`
-        base = Path(os.path.realpath(self.python)).parent.parent  # The Python it was made from.
-        paths = [environment, visidata.CONFIG.parent]
-        return paths if str(base).startswith("/usr") else [*paths, base]
-
     @staticmethod
     def _signal(pid: int, number: signal.Signals) -> None:
         # Read under a held lock, so the process id is that agent's and nobody else's.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def readable(session_python: Path) -> list[Path]:
+    """What of this installation a sandboxed VisiData has to read: its Python and the hosted configuration."""
+    environment = session_python.parent.parent  # `.venv-session`
+    base = Path(os.path.realpath(session_python)).parent.parent  # The Python it was made from.
+    paths = [environment, visidata.CONFIG.parent]
+    return paths if base.is_relative_to("/usr") else [*paths, base]

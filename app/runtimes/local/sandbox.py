@@ -33,13 +33,24 @@ SYSTEM_ETC = (
 )
 
 
-def bwrap_argv(bwrap: str, *, home: Path, samples: Path, readable: Iterable[Path], passwd: Path) -> list[str]:
+IGNORE_HANGUP = ("env", "--ignore-signal=HUP")
+OBEY_HANGUP = ("env", "--default-signal=HUP")
+"""A run is asked to end by SIGHUP to its process group. bubblewrap must outlive that, or its --die-with-parent kills the
+program before it could save anything; so bubblewrap ignores it, and the program gets its default back."""
+
+Bwrap = tuple[str, ...]
+"""How bubblewrap is called on this machine: its path and what else it can do."""
+
+
+def bwrap_argv(
+    bwrap: Bwrap, *, home: Path, samples: Path, readable: Iterable[Path], passwd: Path, network: bool
+) -> list[str]:
     """The arguments that come before the program's own. `readable` are further paths it may read, as they are."""
     argv = [
-        bwrap,
+        *IGNORE_HANGUP,
+        *bwrap,
         "--unshare-all",
-        "--share-net",  # VisiData opens addresses too.
-        "--unshare-user",
+        *(("--share-net",) if network else ()),
         *("--uid", str(UID), "--gid", str(UID)),
         "--die-with-parent",
         "--clearenv",
@@ -50,9 +61,7 @@ def bwrap_argv(bwrap: str, *, home: Path, samples: Path, readable: Iterable[Path
         *("--tmpfs", "/run"),
         *("--dir", "/var/tmp"),  # noqa: S108
     ]
-    for path in SYSTEM:
-        argv += ["--ro-bind-try", path, path]
-    for path in SYSTEM_ETC:
+    for path in (*SYSTEM, *SYSTEM_ETC):
         argv += ["--ro-bind-try", path, path]
     argv += ["--ro-bind", str(passwd), "/etc/passwd"]
     for readable_path in readable:
@@ -65,15 +74,25 @@ def passwd_line() -> str:
     return f"visidata:x:{UID}:{UID}:VisiData:{HOME}:/bin/sh\n"
 
 
-def usable(bwrap: str = "bwrap") -> str | None:
-    """bubblewrap's path when it works on this machine (it may be installed and yet be forbidden), else None."""
+def within(path: Path, readable: Iterable[Path]) -> Path | None:
+    """Which of the paths that a session may read holds `path`, if any: what is there is not hidden from sessions."""
+    system = [Path(one) for one in (*SYSTEM, *SYSTEM_ETC)]
+    return next((one for one in (*system, *readable) if path.resolve().is_relative_to(one.resolve())), None)
+
+
+def usable(bwrap: str = "bwrap") -> Bwrap | None:
+    """How to call bubblewrap, when it works on this machine (it may be installed and yet be forbidden), else None."""
     path = shutil.which(bwrap)
     if path is None:
         return None
-    probe = [path, "--unshare-all", "--unshare-user", "--share-net", "--uid", str(UID), "--ro-bind", "/", "/"]
-    probe += ["--proc", "/proc", "--dev", "/dev", "true"]
-    try:
-        done = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return path if done.returncode == 0 else None
+    # A newer one can forbid further user namespaces inside, which are a way to attack the kernel.
+    for call in ((path, "--unshare-user", "--disable-userns"), (path, "--unshare-user")):
+        probe = [*IGNORE_HANGUP, *call, "--unshare-all", "--share-net", "--uid", str(UID), "--ro-bind", "/", "/"]
+        probe += ["--proc", "/proc", "--dev", "/dev", *OBEY_HANGUP, "true"]
+        try:
+            done = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode == 0:
+            return call
+    return None

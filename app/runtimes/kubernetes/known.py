@@ -1,0 +1,127 @@
+"""What one replica knows of this Hub's pods: a book that lists, watch events and answers are entered in. Pure.
+
+What comes may be late, doubled or out of order: a list that was taken before a pod was made, an event that was overtaken.
+So each entry has the version that it was read from, and nothing older changes it. That a run has ended is final. A run
+whose pod has gone stays in the book until it is forgotten, so that nobody launches it again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from app.runtimes.base import Changed, Observed, Phase, RunId, Snapshot
+from app.runtimes.kubernetes import names, status
+from app.runtimes.kubernetes.status import Pod
+
+REMEMBERED = 10_000  # UIDs of pods that are gone, of whom a late word may still come. None comes after so many others.
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run's pod. `going`: its deletion was asked for; `gone`: there is no pod any more."""
+
+    seen: Observed
+    version: str
+    going: bool = False
+    gone: bool = False
+
+
+class Known:
+    """The book of one replica. `hub` and `port` are the settings' HUB_K8S_HUB_NAME and HUB_K8S_PORT."""
+
+    def __init__(self, hub: str, port: int) -> None:
+        self._hub = hub
+        self._port = port
+        self._entries: dict[RunId, Entry] = {}
+        self._asked: dict[str, float] = {}  # By UID of a pod, when this replica first asked for its end.
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    def get(self, run: RunId) -> Entry | None:
+        return self._entries.get(run)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(tuple(entry.seen for entry in self._entries.values()))
+
+    def listed(self, pods: Iterable[Pod], version: str) -> None:
+        """Enter a full list, read at `version`. What was known, and is neither there nor newer, has gone."""
+        there: set[str] = set()
+        for pod in pods:
+            there.add(pod["metadata"]["uid"])
+            self.take(pod)
+        for run, entry in list(self._entries.items()):
+            if entry.seen.uid not in there and not entry.gone and not is_newer(entry.version, version):
+                self.missed(run)
+
+    def take(self, pod: Pod) -> Changed | None:
+        """Enter a pod as it was at some time. Gives the change, where there is one."""
+        run = names.run_of(pod, self._hub)
+        metadata = pod["metadata"]
+        uid, version = metadata["uid"], metadata["resourceVersion"]
+        if run is None or uid in self._gone:
+            return None
+        entry = self._entries.get(run)
+        if entry is not None and entry.seen.uid == uid:
+            if not is_newer(version, entry.version):
+                return None
+            if entry.seen.phase is Phase.ENDED:
+                self._entries[run] = replace(entry, version=version, going=_is_going(pod))
+                return None
+        seen = status.observed(pod, run, self._port, asked=uid in self._asked)
+        self._entries[run] = Entry(seen, version, going=_is_going(pod))
+        return Changed(seen) if entry is None or entry.seen != seen else None
+
+    def deleted(self, pod: Pod) -> Changed | None:
+        """Enter that a pod is gone; `pod` is the last that there was of it."""
+        run = names.run_of(pod, self._hub)
+        uid = pod["metadata"]["uid"]
+        entry = self._entries.get(run) if run is not None else None
+        if run is None or entry is None or entry.seen.uid != uid or entry.gone:
+            self._remember(uid)
+            return None
+        last = status.deleted(pod, run, self._port, asked=uid in self._asked)
+        return self._end(run, entry, last)
+
+    def missed(self, run: RunId) -> Changed | None:
+        """Enter that a run's pod is gone, where nobody has seen it go."""
+        entry = self._entries.get(run)
+        if entry is None or entry.gone:
+            return None
+        return self._end(run, entry, status.vanished(entry.seen, asked=entry.seen.uid in self._asked))
+
+    def ask(self, uid: str, now: float) -> float:
+        """The end of this pod is being asked for, so it will be no surprise. When it was asked for first."""
+        return now if uid in self._gone else self._asked.setdefault(uid, now)
+
+    def forget(self, run: RunId) -> Changed | None:
+        """Drop a run. Nothing that comes of its pod later brings it back."""
+        entry = self._entries.pop(run, None)
+        if entry is None:
+            return None
+        self._remember(entry.seen.uid)
+        return Changed(entry.seen, gone=True)
+
+    def _end(self, run: RunId, entry: Entry, last: Observed) -> Changed | None:
+        """The pod is gone, and the run with it, if it had not ended before."""
+        ended = entry.seen.phase is Phase.ENDED
+        self._entries[run] = Entry(entry.seen if ended else last, entry.version, going=True, gone=True)
+        self._remember(entry.seen.uid)
+        return None if ended else Changed(last)
+
+    def _remember(self, uid: str) -> None:
+        self._asked.pop(uid, None)
+        self._gone[uid] = None
+        if len(self._gone) > REMEMBERED:
+            self._gone.popitem(last=False)
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Whether a resource version is later than another. They are numbers (KEP-5504); what is none counts as later."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def _is_going(pod: Pod) -> bool:
+    return pod["metadata"].get("deletionTimestamp") is not None

@@ -1,0 +1,218 @@
+"""What the Hub asks the cluster for: a pod for each run, a volume claim for each home. Pure: settings in, manifests out.
+
+A pod is one in which a person has a shell, so it may do nothing that VisiData does not need: docs/security.md has the
+list, and the tests hold it. `merged` lays an operator's template over it; what a template may say: `template.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from app.runtimes.base import RunSpec, Source
+from app.runtimes.kubernetes import names
+from app.settings import Settings
+
+Manifest = dict[str, Any]
+
+HOME = "/home/visidata"
+SAMPLES = "/samples"  # In the session's image.
+TMP = "/tmp"  # noqa: S108  (the pod's own)
+ENDING_FILE = "/dev/termination-log"  # What is in it at the end is the container's termination message.
+CREDENTIAL = "HUB_RUN_CREDENTIAL"  # The agent reads it and does not hand it on.
+UID = 1000
+AGE_MARGIN = 600  # Seconds past HUB_MAX_AGE at which the cluster ends a pod that no Hub has ended.
+GRACE_MARGIN = 3  # Seconds past HUB_STOP_GRACE that the agent has to write down the end.
+LOGS = 256 << 20  # Bytes of a node's disk for what a container prints, which is little.
+DISK_REQUEST = 64 << 20  # Bytes of it that are kept free for each session: most need next to nothing.
+
+HARDENED: Mapping[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "privileged": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+}
+"""The security context of every container of a pod, a template's too."""
+
+KEYS = {
+    "containers": "name",
+    "env": "name",
+    "hostAliases": "ip",
+    "imagePullSecrets": "name",
+    "initContainers": "name",
+    "ports": "containerPort",
+    "resourceClaims": "name",
+    "topologySpreadConstraints": "topologyKey",
+    "volumeDevices": "devicePath",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
+}
+"""What tells one item of a list from another, as in Kubernetes' strategic merge patch. Other lists are joined."""
+
+
+def pod(spec: RunSpec, settings: Settings, template: Mapping[str, Any] | None = None) -> Manifest:
+    """The pod of a run. The name makes it this run's; labels say whose it is; the template adds to it."""
+    run = spec.run
+    claimed = has_claim(spec, settings)
+    own: Manifest = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": names.pod_name(run),
+            "namespace": settings.k8s_namespace,
+            "labels": names.pod_labels(settings.k8s_hub_name, run, spec.user_id),
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": math.ceil(settings.max_age.total_seconds()) + AGE_MARGIN,
+            "terminationGracePeriodSeconds": termination_grace(settings.stop_grace.total_seconds()),
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": UID,
+                "runAsGroup": UID,
+                "fsGroup": UID,
+                "fsGroupChangePolicy": "OnRootMismatch",  # Else a large home is gone through at each start.
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [_container(spec, settings)],
+            "volumes": [
+                {"name": "home", **_home(spec, settings)},
+                {"name": "tmp", "emptyDir": {"sizeLimit": quantity(settings.k8s_tmp_size)}},
+            ],
+        },
+    }
+    if claimed and settings.k8s_home_access == "ReadWriteOnce":
+        own["spec"]["affinity"] = _with_others_of(spec.user_id, settings)
+    whole: Manifest = merged(own, template or {})
+    for group in ("initContainers", "containers"):
+        for container in whole["spec"].get(group, []):
+            container["securityContext"] = merged(HARDENED, container.get("securityContext") or {})
+    return whole
+
+
+def claim(user_id: str, settings: Settings) -> Manifest:
+    """The volume claim of a user's home: made on first use, kept when sessions go, deleted with the user."""
+    spec: Manifest = {
+        "accessModes": [settings.k8s_home_access],
+        "resources": {"requests": {"storage": quantity(settings.k8s_home_size)}},
+    }
+    if settings.k8s_storage_class:
+        spec["storageClassName"] = settings.k8s_storage_class
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": names.claim_name(user_id),
+            "namespace": settings.k8s_namespace,
+            "labels": names.claim_labels(settings.k8s_hub_name, user_id),
+        },
+        "spec": spec,
+    }
+
+
+def has_claim(spec: RunSpec, settings: Settings) -> bool:
+    """Whether the run's home is on a volume that outlives it. A guest's never is."""
+    return settings.k8s_home == "pvc" and not spec.guest
+
+
+def termination_grace(grace: float) -> int:
+    """Seconds that a pod has to end by itself, where the program in it has `grace` seconds."""
+    return math.ceil(grace) + GRACE_MARGIN
+
+
+def quantity(size: int) -> str:
+    """Bytes as Kubernetes writes them: 1Gi, 1536Mi."""
+    for unit, power in (("Gi", 30), ("Mi", 20), ("Ki", 10)):
+        if size and size % (1 << power) == 0:
+            return f"{size >> power}{unit}"
+    return str(size)
+
+
+def merged(base: Any, extra: Any) -> Any:
+    """`extra` laid over `base`: maps key by key, lists by `KEYS` or joined, all else replaced. Neither is changed."""
+    if isinstance(base, Mapping) and isinstance(extra, Mapping):
+        joined = {name: merged(value, {}) if isinstance(value, Mapping) else value for name, value in base.items()}
+        for name, value in extra.items():
+            old = base.get(name)
+            if isinstance(old, list) and isinstance(value, list):
+                joined[name] = _merged_lists(old, value, KEYS.get(name))
+            else:
+                joined[name] = merged(old, value)
+        return joined
+    return extra
+
+
+def _merged_lists(base: list[Any], extra: list[Any], key: str | None) -> list[Any]:
+    if key is None:
+        return [*base, *extra]
+    given = {item[key]: item for item in extra}
+    kept = [merged(item, given.pop(item[key], {})) for item in base]
+    return [*kept, *given.values()]
+
+
+def _container(spec: RunSpec, settings: Settings) -> Manifest:
+    grace = settings.stop_grace.total_seconds()
+    # The image's entry point is the agent. A name may hold a $, which Kubernetes would take for a variable's.
+    opened = ["--", source_path(spec.source).replace("$", "$$")] if spec.source.kind != "empty" else []
+    listen = f"0.0.0.0:{settings.k8s_port}"
+    disk = settings.k8s_tmp_size + LOGS + (0 if has_claim(spec, settings) else settings.k8s_home_size)
+    return {
+        "name": names.CONTAINER,
+        "image": settings.k8s_image,
+        "imagePullPolicy": settings.k8s_pull_policy,
+        "args": ["--listen", listen, "--grace", f"{grace:g}", "--ending-file", ENDING_FILE, *opened],
+        "env": [
+            {"name": "HOME", "value": HOME},
+            {"name": "TMPDIR", "value": TMP},
+            {"name": CREDENTIAL, "value": spec.credential},
+        ],
+        "ports": [{"name": "terminal", "containerPort": settings.k8s_port, "protocol": "TCP"}],
+        # Only until it listens: an agent that listens no more has ended, and its container with it.
+        "startupProbe": {"tcpSocket": {"port": settings.k8s_port}, "periodSeconds": 1, "failureThreshold": 600},
+        "resources": {
+            "requests": {
+                "cpu": _cores(settings.k8s_cpu_request),
+                "memory": quantity(settings.k8s_memory),
+                "ephemeral-storage": quantity(min(DISK_REQUEST, disk)),
+            },
+            # As much memory as is asked for: a node that has promised more than it has kills somebody else's session.
+            "limits": {
+                "cpu": _cores(settings.k8s_cpu),
+                "memory": quantity(settings.k8s_memory),
+                "ephemeral-storage": quantity(disk),
+            },
+        },
+        "securityContext": dict(HARDENED),
+        "terminationMessagePath": ENDING_FILE,
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [{"name": "home", "mountPath": HOME}, {"name": "tmp", "mountPath": TMP}],
+    }
+
+
+def source_path(source: Source) -> str:
+    """The path that the agent opens; what is in the home is relative to it."""
+    return f"{SAMPLES}/{source.value}" if source.kind == "sample" else source.value
+
+
+def _home(spec: RunSpec, settings: Settings) -> Manifest:
+    if has_claim(spec, settings):
+        return {"persistentVolumeClaim": {"claimName": names.claim_name(spec.user_id)}}
+    return {"emptyDir": {"sizeLimit": quantity(settings.k8s_home_size)}}
+
+
+def _with_others_of(user_id: str, settings: Settings) -> Manifest:
+    """On the node where the user's other sessions are: their volume can be on one node only.
+
+    The first of them may go anywhere, since a pod that matches its own rule is let in where no other does.
+    """
+    theirs = {names.HUB: settings.k8s_hub_name, names.USER: user_id}
+    term = {"labelSelector": {"matchLabels": theirs}, "topologyKey": "kubernetes.io/hostname"}
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def _cores(cores: float) -> str:
+    return f"{round(cores * 1000)}m"

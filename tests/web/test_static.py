@@ -1,0 +1,79 @@
+"""Styles, scripts and pictures: small on the wire, kept for a year under an address that names their content."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+from serving import Site
+
+from app.settings import PROJECT
+
+CSS = (PROJECT / "static" / "app.css").read_bytes()
+
+
+async def test_a_file_is_sent_packed_to_who_can_unpack_it(site: Site) -> None:
+    packed = await site.browser().get("/static/app.css", headers={"Accept-Encoding": "gzip, br"})
+    plain = await site.browser().get("/static/app.css")
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body == CSS
+    assert len(packed.body) < len(plain.body) / 2
+    assert "Content-Encoding" not in plain.headers
+    for answer in (packed, plain):
+        assert answer.headers["Content-Type"] == "text/css; charset=utf-8"
+        assert "Accept-Encoding" in answer.headers["Vary"]
+        assert answer.headers["Content-Length"] == str(len(answer.body))
+
+
+async def test_every_file_that_a_page_names_is_kept_for_ever_and_anything_else_is_asked_for_again(site: Site) -> None:
+    page = (await site.browser().get("/login")).text
+    named = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+    assert len(named) >= 3
+    for path in named:
+        answer = await site.browser().get(path)
+        assert answer.status == 200, path
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable", path
+        assert "Set-Cookie" not in answer.headers
+    for path in ("/static/app.css", "/static/app.css?v=old"):
+        assert (await site.browser().get(path)).headers["Cache-Control"] == "no-cache"
+
+
+async def test_what_a_browser_has_already_is_not_sent_again(site: Site) -> None:
+    first = await site.browser().get("/static/app.css")
+    again = await site.browser().get("/static/app.css", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status, again.body) == (304, b"")
+    other = await site.browser().get("/static/app.css", headers={"If-None-Match": '"other"'})
+    assert (other.status, other.body) == (200, CSS)
+
+
+async def test_scripts_are_sent_as_scripts(site: Site) -> None:
+    for path in ("/static/app.js", "/static/vendor/xterm.mjs"):
+        assert (await site.browser().get(path)).headers["Content-Type"] == "text/javascript; charset=utf-8"
+
+
+async def test_nothing_outside_the_folder_is_sent(site: Site) -> None:
+    for path in (
+        "../pyproject.toml",
+        "..%2Fpyproject.toml",
+        "%2e%2e/pyproject.toml",
+        "vendor/../../pyproject.toml",
+        "/etc/passwd",
+        "%2Fetc%2Fpasswd",
+        "..\\pyproject.toml",
+        "app.css%00",
+        "vendor",
+        "",
+        "no-such.css",
+    ):
+        answer = await site.browser().get(f"/static/{path}")
+        assert answer.status == 404, path
+        assert b"visidata-hub" not in answer.body
+
+
+async def test_a_page_weighs_under_60_kb_with_all_that_it_loads(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    page = await ada.get("/sessions")
+    total = len(gzip.compress(page.body))
+    for path in set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)):
+        total += len((await ada.get(path, headers={"Accept-Encoding": "gzip"})).body)
+    assert total < 60_000
