@@ -35,6 +35,12 @@ NOT_APART = (
 )
 
 
+EARLY = (
+    "Sessions in Kubernetes are an early trial: they start, run and stop as pods, but the Files page, uploads and sessions on "
+    "one's own files do not reach them yet."
+)
+
+
 def create_app(
     settings: Settings,
     *,
@@ -112,6 +118,7 @@ def create_app(
         await leave()
         for manager in managers:
             await manager.close()
+            await manager.runtime.close()
         await tasks.close()
         with contextlib.suppress(OSError):
             await database.stop()
@@ -129,6 +136,7 @@ async def _sweep_homes(homes: Homes) -> None:
 
 async def _make_runtime(settings: Settings, hub: Hub, say: Callable[[str], None]) -> Runtime:
     if settings.runtime == "kubernetes":
+        hub.warnings.append(EARLY)
         from app.runtimes.kubernetes.runtime import KubernetesRuntime  # Slow, and for clusters alone.
 
         say(f"Connecting to Kubernetes, namespace {settings.k8s_namespace}")

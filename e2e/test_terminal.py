@@ -16,7 +16,13 @@ async def _at_row_3_of_islands(terminal: Terminal) -> None:
     await terminal.sees("Adelie")
     await terminal.press("j", "j", "j", "ArrowRight", "Shift+F")
     await _islands_are_counted(terminal)
+    await _go_down(terminal)
+
+
+async def _go_down(terminal: Terminal) -> None:
+    # Until VisiData says so, the key may still be on its way, and would be lost with the Hub.
     await terminal.press("j")
+    await terminal.sees("go-down")
 
 
 async def _islands_are_counted(terminal: Terminal) -> None:
@@ -37,7 +43,7 @@ async def _is_as_it_was_left(terminal: Terminal) -> None:
     # And back to where it was, for the next look.
     await terminal.press("q", "Shift+F")
     await _islands_are_counted(terminal)
-    await terminal.press("j")
+    await _go_down(terminal)
 
 
 async def test_a_reload_finds_the_same_sheet_and_cursor(url: str, ada: Person, browse: Browse) -> None:

@@ -5,6 +5,7 @@ Errors are application/problem+json. The shapes are those of docs/api.md.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from quart import Blueprint, Response, jsonify, request
@@ -133,9 +134,13 @@ async def delete_file(path: str) -> ResponseReturnValue:
 
 async def _body(*known: str) -> dict[str, Any]:
     """The request's JSON object. Raises BadInput for anything else, and for keys that are not known."""
-    if not (await request.get_data()).strip():
+    data = (await request.get_data()).strip()
+    if not data:
         return {}
-    body = await request.get_json(force=True, silent=True)
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        body = None
     if not isinstance(body, dict):
         raise BadInput("Send a JSON object.")
     for key in body:

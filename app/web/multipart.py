@@ -12,6 +12,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.sansio.multipart import Data, Epilogue, Event, File, MultipartDecoder, NeedData
 
 HEADERS = 64 * 1024  # Bytes that other fields of the form may have in all.
+PIECE = HEADERS // 2  # Bytes given to the decoder at a time: it takes all that it cannot hand on yet for such fields.
 
 
 async def stream_file(request: Request) -> tuple[str, AsyncIterator[bytes]]:
@@ -20,9 +21,9 @@ async def stream_file(request: Request) -> tuple[str, AsyncIterator[bytes]]:
     Raises werkzeug's BadRequest for a body that is no such form or is cut short.
     """
     boundary = request.mimetype_params.get("boundary", "")
-    if request.mimetype != "multipart/form-data" or not boundary:
+    if request.mimetype != "multipart/form-data" or not boundary or not boundary.isascii():
         raise BadRequest
-    events = _events(request, MultipartDecoder(boundary.encode("latin-1"), max_form_memory_size=HEADERS))
+    events = _events(request, MultipartDecoder(boundary.encode(), max_form_memory_size=HEADERS))
     async for event in events:
         if isinstance(event, File):
             return event.filename or "", _file(events)
@@ -32,9 +33,10 @@ async def stream_file(request: Request) -> tuple[str, AsyncIterator[bytes]]:
 async def _events(request: Request, decoder: MultipartDecoder) -> AsyncIterator[Event]:
     try:
         async for chunk in request.body:
-            decoder.receive_data(chunk)
-            while not isinstance(event := decoder.next_event(), NeedData):
-                yield event
+            for start in range(0, len(chunk), PIECE):
+                decoder.receive_data(chunk[start : start + PIECE])
+                while not isinstance(event := decoder.next_event(), NeedData):
+                    yield event
         decoder.receive_data(None)
         while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
             yield event

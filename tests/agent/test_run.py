@@ -133,7 +133,7 @@ async def test_its_files_are_for_nobody_else(folder: Path) -> None:
         await agent.stop()
         await agent.ending()
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-    assert modes == dict.fromkeys(("lock", "agent.json", "exit.json", "agent.log"), 0o600)
+    assert modes == dict.fromkeys(("lock", "pid", "agent.json", "exit.json", "agent.log"), 0o600)
 
 
 async def test_the_program_sees_nothing_of_the_hubs_and_the_right_terminal(folder: Path) -> None:

@@ -31,6 +31,8 @@ class World:
     def __init__(self, store: Store, node: Node) -> None:
         self.store = store
         self.node = node
+        self._written = asyncio.Event()
+        store.on_change.append(self._written.set)
 
     def create(self, name: str, *argv: str, container: Object | None = None, **spec: Any) -> Object:
         made = {"name": "main", "image": "python:3", **({"command": list(argv)} if argv else {}), **(container or {})}
@@ -41,16 +43,12 @@ class World:
         return next(iter(self.store.find("pods", "hub", fields=f"metadata.name={name}")), None)
 
     async def until(self, name: str, true: Callable[[Any], object]) -> Any:
-        """The pod (None once it has gone), as soon as this is true of it."""
-        watch = self.store.watch("pods", "hub")
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while not true(pod := self.pod(name)):
-                    watch.taken()
-                    await watch.wait()
-                return pod
-        finally:
-            watch.close()
+        """The pod (None once it has gone), as soon as this is true of it; asked after each write to the store."""
+        async with asyncio.timeout(PATIENCE):
+            while not true(pod := self.pod(name)):
+                self._written.clear()
+                await self._written.wait()
+        return pod
 
     async def said(self, name: str, word: str) -> None:
         """Returns once the program has written this; of that there is no event."""
@@ -212,6 +210,17 @@ async def test_a_pod_removed_by_force_takes_its_processes_along(world: World) ->
         while processes_of(pod):
             await asyncio.sleep(0.05)
     assert (await world.until("one", phase("Running")))["metadata"]["uid"] == again["metadata"]["uid"]
+
+
+async def test_a_removal_by_force_ends_a_long_grace(world: World) -> None:
+    pod = world.create("deaf", "bash", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done")
+    await world.said("deaf", "up")
+    world.store.delete("pods", "hub", "deaf", {"gracePeriodSeconds": 60})
+    await world.until("deaf", lambda _: "Killing" in world.events("deaf"))
+    world.store.delete("pods", "hub", "deaf", {"gracePeriodSeconds": 0})
+    async with asyncio.timeout(PATIENCE):
+        while processes_of(pod):
+            await asyncio.sleep(0.05)
 
 
 async def test_an_image_that_is_not_there_is_told_until_it_is(world: World, images: dict[str, Image]) -> None:

@@ -13,8 +13,10 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from fake import FakeRuntime
 from quart import Quart
-from quart.typing import TestHTTPConnectionProtocol, TestWebsocketConnectionProtocol
-from werkzeug.datastructures import FileStorage, Headers
+from quart.datastructures import FileStorage
+from quart.testing import QuartClient
+from quart.testing.connections import TestHTTPConnection, TestWebsocketConnection
+from werkzeug.datastructures import Headers
 
 from app.accounts.mail import Mailer
 from app.accounts.models import Account
@@ -51,7 +53,7 @@ class Browser:
 
     def __init__(self, app: Quart, **headers: str) -> None:
         self.app = app
-        self.client = app.test_client()
+        self.client = QuartClient(app)
         self.headers = {"Sec-Fetch-Site": "same-origin", **headers}
 
     async def send(
@@ -93,16 +95,20 @@ class Browser:
         assert answer.status == 303
         return self
 
-    def stream(self, path: str) -> TestHTTPConnectionProtocol:
+    def stream(self, path: str) -> TestHTTPConnection:
         """A request whose answer has no end."""
-        return self.client.request(path, headers={**self.headers, "Accept": "text/event-stream"})
+        connection = self.client.request(path, headers={**self.headers, "Accept": "text/event-stream"})
+        assert isinstance(connection, TestHTTPConnection)
+        return connection
 
-    def websocket(self, path: str, *protocols: str, **headers: str) -> TestWebsocketConnectionProtocol:
-        return self.client.websocket(
+    def websocket(self, path: str, *protocols: str, **headers: str) -> TestWebsocketConnection:
+        connection = self.client.websocket(
             path, headers={**self.headers, **headers}, scope_base={"subprotocols": list(protocols)}
         )
+        assert isinstance(connection, TestWebsocketConnection)
+        return connection
 
-    def terminal(self, session_id: str, protocol: str = "hub.tty.v1") -> TestWebsocketConnectionProtocol:
+    def terminal(self, session_id: str, protocol: str = "hub.tty.v1") -> TestWebsocketConnection:
         """The session's terminal, as its page opens it."""
         return self.websocket(f"/sessions/{session_id}/tty", protocol, Origin="http://localhost")
 
@@ -154,10 +160,9 @@ async def serve(
     """A replica, from its start to its end; `beside` another one, on the same Postgres and with the same runs."""
     runtime = FakeRuntime(beside.runtime.world if beside else None, address=address)
     app = create_app(settings, mailer=mailer, runtime=runtime, hasher=FAST)
-    engines = [table._meta.db for table in TABLES]
+    engines = [table._meta.db for table in TABLES] if beside else []
     async with app.test_app():
-        if beside:
-            # Piccolo's tables are one for the process: they stay with the replica that outlives this one.
-            for table, engine in zip(TABLES, engines, strict=True):
-                table._meta.db = engine
+        # Piccolo's tables are one for the process: they stay with the replica that outlives this one.
+        for table, engine in zip(TABLES, engines, strict=False):
+            table._meta.db = engine
         yield Site(app, runtime)

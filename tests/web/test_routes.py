@@ -34,7 +34,7 @@ PUBLIC = {
 EVIL = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
 
 
-def routes(site: Site, *, websockets: bool = False) -> Iterator[tuple[str, str, Any]]:
+def routes(site: Site, *, websockets: bool = False) -> Iterator[tuple[str, Rule, Any]]:
     """(method, address to try, view) of every route; the address is asked for as a stranger would guess it."""
     for rule in site.app.url_map.iter_rules():
         if rule.websocket is websockets:
@@ -44,8 +44,9 @@ def routes(site: Site, *, websockets: bool = False) -> Iterator[tuple[str, str, 
 
 def address(rule: Rule) -> str:
     values = dict.fromkeys(rule.arguments - set(rule.defaults or ()), "x")
-    _, path = rule.build(values)  # type: ignore[misc]  (None only where values are missing)
-    return str(path)
+    built = rule.build(values)
+    assert built is not None
+    return built[1]
 
 
 def asks_for_login(answer: Answer) -> bool:
@@ -126,16 +127,16 @@ async def test_every_route_is_limited_and_the_default_is_reached(site: Site) -> 
 async def test_administrators_routes_do_not_exist_for_others(site: Site) -> None:
     _, admin = await site.person("ada@example.org", admin=True)
     _, person = await site.person("bob@example.org")
-    tried = set()
+    tried = 0
     for method, rule, view in routes(site):
-        if rule.rule.startswith("/admin") or rule.rule.endswith("-any"):
-            assert hasattr(view, "hub_admins_only"), rule.rule
-        if hasattr(view, "hub_admins_only"):
+        marked = hasattr(view, "hub_admins_only")
+        assert marked == (rule.rule.startswith("/admin") or rule.rule.endswith("-any")), rule.rule
+        if marked:
             answer = await person.send(method, address(rule), form={} if method == "POST" else None)
             missing = await person.get(f"{address(rule)}/nothing")
             assert (answer.status, answer.body) == (404, missing.body), rule.rule
-            tried.add(rule.rule)
-    assert tried == {"/admin", "/admin/users", "/admin/users/link", "/sessions/<session_id>/stop-any"}
+            tried += 1
+    assert tried >= 4
     assert (await admin.get("/admin")).status == 200
 
 

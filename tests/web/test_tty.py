@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from fake_gotty import FakeGotty
+from fake_gotty import CREDENTIAL, FakeGotty
 from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 from serving import Browser, Site, serve
 
+from app.db.tables import Session as Row
 from app.settings import Settings
 
 
@@ -101,14 +102,17 @@ async def test_the_page_and_a_gotty_client_with_a_token_see_the_same_program(
     async with serve(settings, address=gotty.address) as site:
         ada, browser = await site.person("ada@example.org")
         session_id = await make_session(site, browser, ada.id)
+        await Row.update({Row.credential: CREDENTIAL}).where(Row.id == session_id)
         program = await site.program(ada)
         async with (
             browser.terminal(session_id) as page,
             program.websocket(f"/sessions/{session_id}/tty", "webtty") as client,
             asyncio.timeout(5),
         ):
-            hello = json.loads(await page.receive())
-            assert (hello["type"], hello["mode"]) == ("hello", "drive")
+            await page.send(json.dumps({"type": "resize", "cols": 80, "rows": 24}))
+            while not isinstance(text := await page.receive(), str) or json.loads(text)["type"] != "hello":
+                pass
+            assert json.loads(text)["mode"] == "drive"
             await client.send(json.dumps({"Arguments": "", "AuthToken": ""}))
             await page.send(b"typed on the page")
             await gotty.until(lambda: "typed on the page" in gotty.typed)
@@ -117,4 +121,4 @@ async def test_the_page_and_a_gotty_client_with_a_token_see_the_same_program(
             await gotty.write(b"for everybody")
             while b"for everybody" not in (message := await page.receive()):
                 assert message
-            assert json.dumps(gotty.headers).count("Basic ") >= 1, "the run's own credential is shown to it"
+            assert gotty.openings[0]["AuthToken"] == CREDENTIAL, "the run's own credential is shown to it"

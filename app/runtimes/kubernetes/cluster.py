@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import yaml
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
@@ -100,7 +101,7 @@ class Cluster:
             api = ApiClient(configuration)
             api.user_agent = "visidata-hub"
             return cls(api, namespace, **times)
-        except (ConfigException, OSError, ValueError) as error:
+        except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
             raise SettingsError(
                 f"HUB_RUNTIME=kubernetes, but no cluster is to be found: {error}. Run the Hub in the cluster, or set KUBECONFIG."
             ) from error

@@ -1,11 +1,12 @@
 """What the Hub asks the cluster for: a pod for each run, a volume claim for each home. Pure: settings in, manifests out.
 
-A pod is one in which a person has a shell, so it may do nothing that VisiData does not need: docs/security.md has the
-list, and the tests hold it. `merged` lays an operator's template over it; what a template may say: `template.py`.
+A person has a shell in a pod, so it may do nothing that VisiData does not need. `merged` lays an operator's template
+over it; `template.py` says what may be in one.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -87,10 +88,10 @@ def pod(spec: RunSpec, settings: Settings, template: Mapping[str, Any] | None = 
     }
     if claimed and settings.k8s_home_access == "ReadWriteOnce":
         own["spec"]["affinity"] = _with_others_of(spec.user_id, settings)
-    whole: Manifest = merged(own, template or {})
+    whole: Manifest = copy.deepcopy(merged(own, template or {}))
     for group in ("initContainers", "containers"):
         for container in whole["spec"].get(group, []):
-            container["securityContext"] = merged(HARDENED, container.get("securityContext") or {})
+            container["securityContext"] = merged(copy.deepcopy(HARDENED), container.get("securityContext", {}))
     return whole
 
 
@@ -133,9 +134,12 @@ def quantity(size: int) -> str:
 
 
 def merged(base: Any, extra: Any) -> Any:
-    """`extra` laid over `base`: maps key by key, lists by `KEYS` or joined, all else replaced. Neither is changed."""
+    """`extra` laid over `base`: maps key by key, lists by `KEYS` or joined, all else replaced.
+
+    Neither is changed; what is taken over from them is shared.
+    """
     if isinstance(base, Mapping) and isinstance(extra, Mapping):
-        joined = {name: merged(value, {}) if isinstance(value, Mapping) else value for name, value in base.items()}
+        joined = dict(base)
         for name, value in extra.items():
             old = base.get(name)
             if isinstance(old, list) and isinstance(value, list):
@@ -186,7 +190,6 @@ def _container(spec: RunSpec, settings: Settings) -> Manifest:
                 "ephemeral-storage": quantity(disk),
             },
         },
-        "securityContext": dict(HARDENED),
         "terminationMessagePath": ENDING_FILE,
         "terminationMessagePolicy": "File",
         "volumeMounts": [{"name": "home", "mountPath": HOME}, {"name": "tmp", "mountPath": TMP}],
