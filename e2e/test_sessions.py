@@ -33,7 +33,9 @@ async def test_what_is_typed_goes_into_visidata(url: str, ada: Person, browse: B
     await terminal.press("/")
     await terminal.type("Gentoo")
     await terminal.sees("search regex: Gentoo")
-    await terminal.press("Enter", "Enter")  # Find the first one, and open its row.
+    await terminal.press("Enter")  # Finds the first one.
+    await terminal.sees("Gentoo", but_not="search regex")
+    await terminal.press("Enter")  # Opens its row.
     await terminal.sees("penguins[152]", "Gentoo", "Biscoe")
 
 

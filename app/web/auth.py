@@ -11,7 +11,7 @@ from app.accounts.service import PASSWORD_LENGTH
 from app.errors import BadInput, Conflict, HubError, NotLoggedIn
 from app.web.context import hub
 from app.web.htmx import go
-from app.web.security import log_in, log_out, mails, maybe_me, me, public, tries
+from app.web.security import comings, log_in, log_out, mails, maybe_me, me, public, tries
 
 blueprint = Blueprint("auth", __name__)
 
@@ -70,7 +70,7 @@ async def link_post() -> ResponseReturnValue:
 
 @blueprint.get("/login/link/<token>")
 @public("a log-in link out of a mail; opening it uses nothing up, since mail scanners open links too")
-@tries
+@comings
 async def link(token: str) -> ResponseReturnValue:
     try:
         account = await hub().accounts.look_at_link(token)
@@ -83,7 +83,7 @@ async def link(token: str) -> ResponseReturnValue:
 
 @blueprint.post("/login/link/<token>")
 @public("using a log-in link, once")
-@tries
+@comings
 async def link_use(token: str) -> ResponseReturnValue:
     form = await request.form
     accounts = hub().accounts
@@ -115,7 +115,7 @@ async def link_use(token: str) -> ResponseReturnValue:
 
 @blueprint.post("/login/guest")
 @public("trying it without an account, where the Hub takes guests")
-@tries
+@comings
 async def guest() -> ResponseReturnValue:
     if maybe_me():
         # Sent twice, or already logged in: whoever they are, they stay that.

@@ -381,6 +381,7 @@ async def test_an_administrator_sees_all_sessions_and_may_stop_them(site: Site) 
     bob, person = await site.person("bob@example.org")
     _, admin = await site.person("ada@example.org", admin=True)
     session_id = (await person.post("/sessions", {"name": "Whales", "open": "1"})).location.rpartition("/")[2]
+    await site.until_state(bob.id, session_id, "running")
     page = (await admin.get("/admin")).text
     assert "Whales" in page
     assert f"/sessions/{session_id}/stop-any" in page
