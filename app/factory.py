@@ -16,6 +16,7 @@ from app.aio import Supervisor
 from app.db.database import Database
 from app.errors import SettingsError
 from app.files.homes import Homes
+from app.files.names import size_text
 from app.files.samples import ensure_samples
 from app.lifecycle.manager import Manager
 from app.runtimes.base import Runtime
@@ -27,7 +28,7 @@ from app.settings import PROJECT, Settings, load_secret_key
 from app.terminal.terminal import Terminals
 from app.web import account, admin, api, auth, backpressure, errors, files, health, security, sessions, static, terminal
 from app.web.context import Hub
-from app.web.shown import ago, exact, size
+from app.web.shown import ago, exact
 
 NOT_APART = (
     "Sessions are not kept apart: bubblewrap cannot be used here, so whoever has a session can do all that the Hub's own "
@@ -58,7 +59,7 @@ def create_app(
     app.secret_key = load_secret_key(settings)
     app.config["RESPONSE_TIMEOUT"] = None  # Downloads and live lists take as long as they take.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(ago=ago, exact=exact, size=size, account=security.maybe_me)
+    app.jinja_env.globals.update(ago=ago, exact=exact, size=size_text, account=security.maybe_me)
 
     tasks = Supervisor()
     mailer = mailer or (SmtpMailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else PrintMailer())

@@ -47,7 +47,7 @@ def _count(raw: str) -> int:
 
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def _duration(raw: str) -> timedelta:
@@ -61,10 +61,11 @@ def _duration(raw: str) -> timedelta:
 
 
 def _size(raw: str) -> int:
-    found = re.fullmatch(r"(\d+)\s*(?:([kmgt])i?)?b?", raw.lower())
+    """Bytes: `500M` is in powers of 1,000 and `512Mi` of 1,024, as in Kubernetes and as file sizes are shown."""
+    found = re.fullmatch(r"(\d+)\s*(?:([kmgt])(i)?)?b?", raw.lower())
     if not found:
         raise ValueError("takes a size like 500M or 2G")
-    return int(found[1]) * _SIZES[found[2] or ""]
+    return int(found[1]) * int((1024 if found[3] else 1000) ** _POWERS[found[2] or ""])
 
 
 def _path(raw: str) -> Path:
@@ -175,7 +176,7 @@ class Settings:
     start_timeout: timedelta = _option(_duration, timedelta(seconds=60), "A start that takes longer has failed.")
     stop_grace: timedelta = _option(_duration, timedelta(seconds=5), "How long a program may take to end by itself.")
     max_runs: int = _option(_count, 100, "Most runs at once, over all users; more wait in a queue.")
-    max_upload: int = _option(_size, 1 << 30, "Largest file that may be uploaded.")
+    max_upload: int = _option(_size, 10**9, "Largest file that may be uploaded.")
     session_python: Path = _option(
         _path, lambda: PROJECT / ".venv-session" / "bin" / "python", "The Python that has VisiData and its loaders."
     )

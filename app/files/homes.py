@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Literal, ParamSpec, Self, TypeVar
 
 from app.errors import BadInput, Conflict, Forbidden, HubError, NotFound, TooLarge, Unavailable
-from app.files.names import UPLOAD_PREFIX, check_new_name, numbered, parse_path
+from app.files.names import UPLOAD_PREFIX, check_new_name, numbered, parse_path, size_text
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -296,7 +296,7 @@ class Homes:
                         raise
 
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"This file is too large: the most that can be uploaded is {_size_text(self.max_upload)}.")
+        return TooLarge(f"This file is too large: the most that can be uploaded is {size_text(self.max_upload)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,12 +516,3 @@ def _words(error: OSError, path: str) -> HubError | None:
 
 def _not_found(path: str) -> NotFound:
     return NotFound(f"There is nothing at “{path}” in your files." if path else "There is no such folder.")
-
-
-def _size_text(size: int) -> str:
-    amount, unit = float(size), "bytes"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.4g} {unit}"

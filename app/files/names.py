@@ -103,6 +103,16 @@ def openable(name: str) -> bool:
     return bool(dot) and ending.lower() in OPENABLE
 
 
+def size_text(count: int) -> str:
+    """Bytes in the unit that leaves up to three digits before the point: `0 B`, `1.4 MB` (powers of 1,000)."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
 def _split(name: str) -> tuple[str, str]:
     """Stem and ending; `.csv.gz` counts as one ending. What is too long or too odd to be one is part of the stem."""
     found = re.fullmatch(rf"(.+?)((?:\.\w{{1,12}})?\.(?:{'|'.join(COMPRESSED)})|\.\w{{1,12}})", name, re.DOTALL | re.I)

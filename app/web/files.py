@@ -13,12 +13,11 @@ from quart.typing import ResponseReturnValue
 from app.accounts.models import Account
 from app.errors import BadInput
 from app.files.homes import MOST_LISTED, Download, Entry
-from app.files.names import clean_name, openable
+from app.files.names import clean_name, openable, size_text
 from app.web.context import hub
 from app.web.htmx import go, wants_fragment
 from app.web.multipart import stream_file
 from app.web.security import me
-from app.web.shown import size
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -47,7 +46,7 @@ async def upload_form() -> ResponseReturnValue:
     if not name:
         raise BadInput("Choose a file first.", field="file")
     entry = await _store(account, folder, name, chunks, None)
-    await flash(f"“{entry.name}” is here ({size(entry.size)}).", "info")
+    await flash(f"“{entry.name}” is here ({size_text(entry.size)}).", "info")
     return go(_folder_url(folder))
 
 

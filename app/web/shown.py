@@ -35,16 +35,6 @@ def exact(when: datetime | None) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if when else ""
 
 
-def size(count: int) -> str:
-    """Bytes in the unit that leaves up to three digits before the point: `0 B`, `1.4 MB` (powers of 1,000)."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A session as pages and the API show it."""
