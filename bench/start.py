@@ -12,6 +12,7 @@ import pty
 import re
 import select
 import signal
+import termios
 import time
 
 from websockets.asyncio.client import connect
@@ -50,8 +51,9 @@ def _plain(hub: RunningHub) -> float:
     pid, master = pty.fork()
     if pid == 0:
         os.execvpe(argv[0], argv, visidata.environment(str(hub.data_dir)))  # noqa: S606  (no shell is wanted)
+    termios.tcsetwinsize(master, (40, 120))
     shown = b""
-    while NEEDLE not in shown:
+    while NEEDLE not in _plain_text(shown):
         select.select([master], [], [])
         shown += os.read(master, 65536)
     took = time.perf_counter() - began
@@ -77,10 +79,15 @@ async def _through(hub: RunningHub) -> float:
         additional_headers={"Cookie": hub.cookie},
     ) as socket:
         shown = b""
-        while NEEDLE not in re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown):
+        while NEEDLE not in _plain_text(shown):
             message = await socket.recv()
             if isinstance(message, bytes):
                 shown += message
         took = time.perf_counter() - began
     hub.post(connection, f"{path}/delete")
     return took
+
+
+def _plain_text(shown: bytes) -> bytes:
+    """What is shown, without the sequences that colour it and move about."""
+    return re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown)
