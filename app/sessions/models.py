@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.runtimes.base import Reason, RunId
 from app.runtimes.base import Source as Source
-from app.sessions.state import REASON_TEXTS, STATE_TEXTS, State, Wanted
+from app.sessions.state import AT_REST, REASON_TEXTS, STATE_TEXTS, State, Wanted
 
 NAME_LENGTH = 100  # Characters.
 
@@ -77,7 +77,7 @@ class Session:
     @property
     def shown(self) -> State:
         """The state as people should see it: what they asked for shows at once, before a manager has acted on it."""
-        if self.wanted is Wanted.RUNNING and self.state in (State.STOPPED, State.FAILED):
+        if self.wanted is Wanted.RUNNING and self.state in AT_REST:
             return State.STARTING
         if self.wanted is not Wanted.RUNNING and self.state in (State.STARTING, State.RUNNING):
             return State.STOPPING

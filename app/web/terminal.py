@@ -17,7 +17,7 @@ from quart.typing import ResponseReturnValue
 from app.aio import cancel_and_wait
 from app.errors import BadInput, NotFound
 from app.sessions.models import Session
-from app.sessions.state import State
+from app.sessions.state import AT_REST, State
 from app.terminal.events import Deadline, ProtocolError, Size
 from app.terminal.terminal import Disconnected, TerminalTarget, serve_viewer
 from app.web.context import hub
@@ -68,7 +68,7 @@ async def wait_for(user_id: Any, session_id: str, state: str | None, timeout: st
     with hub().changes.subscribe(user_id) as changes:
         while True:
             shown = await show(await sessions.get(user_id, session_id))
-            at_rest = shown.session.shown in (State.STOPPED, State.FAILED)
+            at_rest = shown.session.shown in AT_REST
             left = until - loop.time()
             if state is None or shown.session.shown == state or at_rest or left <= 0 or not changes.open():
                 return shown
