@@ -96,13 +96,17 @@ async def test_a_full_list_is_a_light_page_that_does_not_jump(url: str, ada: Per
     page = await browse(ada)
     await page.add_init_script(
         """window.shifts = []; window.swaps = 0;
-        const moved = (entry) => entry.sources.map((one) => one.node?.outerHTML ?? one.node?.textContent);
+        const seen = (node) => node?.outerHTML ?? node?.textContent?.trim() ?? "something that is gone";
+        const moved = (entry) => entry.sources.map((one) => seen(one.node)).filter((words) => words !== "");
         new PerformanceObserver((list) => window.shifts.push(...list.getEntries().flatMap(moved)))
           .observe({ type: "layout-shift", buffered: true });
         document.addEventListener("htmx:after:swap", () => window.swaps++);"""
     )
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("Network.enable")
+    # A slow line: the page comes in pieces, and what is shown of a half of it must not move when the rest comes.
+    slow = {"offline": False, "latency": 20, "downloadThroughput": 60_000, "uploadThroughput": 60_000}
+    await devtools.send("Network.emulateNetworkConditions", slow)
     sizes: dict[str, float] = {}
     paths: dict[str, str] = {}
     devtools.on("Network.responseReceived", lambda event: paths.update({event["requestId"]: event["response"]["url"]}))

@@ -198,13 +198,11 @@ async def test_saying_that_one_is_there_counts_as_input(sessions: Sessions, ada:
 async def test_the_place_in_the_queue_counts_those_who_came_before(sessions: Sessions, ada: UUID, bob: UUID) -> None:
     now = datetime.now(UTC)
     line = [await make(sessions, user) for user in (ada, bob, ada)]
-    for session in line[:2]:
-        await observe(session, State.QUEUED, queued_at=now)  # The very same moment: the id decides.
-    await observe(line[2], State.QUEUED, queued_at=datetime.now(UTC))
+    for session in line:
+        await observe(session, State.QUEUED, queued_at=now)  # The very same moment: who made theirs first decides.
     found = [await sessions.get_any(session.id) for session in line]
-    first, second = sorted(found[:2], key=lambda session: session.id)
-    positions = await sessions.queue_positions([first, second, found[2]])
-    assert [positions[session.id] for session in (first, second, found[2])] == [1, 2, 3]
+    positions = await sessions.queue_positions(found)
+    assert [positions[session.id] for session in found] == [1, 2, 3]
     assert await sessions.queue_positions([await make(sessions, ada)]) == {}
 
 
