@@ -7,12 +7,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import platform
-import shutil
 import signal
 import socket
-import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from getpass import getpass
@@ -22,15 +20,19 @@ import uvloop
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from hypercorn.middleware import ProxyFixMiddleware
+from hypercorn.utils import UnexpectedMessageError
 
 from app.accounts.mail import PrintMailer
+from app.accounts.models import Account
 from app.accounts.service import INVITE_LIFETIME, Accounts
-from app.aio import Supervisor
+from app.aio import Supervisor, within
 from app.db.database import Database
+from app.doctor import findings
 from app.errors import HubError, SettingsError
-from app.factory import NOT_APART, create_app
-from app.runtimes.local import sandbox
-from app.settings import PROJECT, Settings, load_secret_key
+from app.factory import create_app
+from app.settings import Settings
+
+GONE_AFTER = 7.5  # Seconds after the linger in which the process has gone in any case; people are told 8.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,16 +82,27 @@ async def serve(settings: Settings, _: argparse.Namespace) -> int:
     async def started_up() -> None:
         started.set()
 
-    stopping = asyncio.Event()
+    leaving, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+
+    def leave(at_once: bool) -> None:
+        if not leaving.is_set():
+            _be_gone_in(settings.linger.total_seconds() + GONE_AFTER)
+            say("\nStopping. Sessions go on, and are found again at the next start.")
+        leaving.set()
+        if at_once:
+            hurry.set()
+
+    loop.add_signal_handler(signal.SIGTERM, leave, False)
+    loop.add_signal_handler(signal.SIGINT, leave, True)  # Whoever presses Ctrl-C waits for it.
     loop.set_exception_handler(_report)
 
     async def shutdown() -> None:
-        await stopping.wait()
-        say("\nStopping. Sessions go on, and are found again at the next start.")
-        await app.extensions["leave"]()
+        await leaving.wait()
+        await app.extensions["hand_over"]()
+        # Until load balancers have noticed, browsers that are let go would only come back here.
+        await within(hurry, settings.linger.total_seconds())
+        await app.extensions["let_go"]()
 
     config = hypercorn_config(settings, listener)
     served = ProxyFixMiddleware(app, mode="legacy", trusted_hops=settings.trusted_proxies)
@@ -110,13 +123,28 @@ async def serve(settings: Settings, _: argparse.Namespace) -> int:
     return 0
 
 
+def _be_gone_in(seconds: float) -> None:
+    """End this process then, whatever holds it: a thread on a dead disk, a database that does not answer.
+
+    What it has not done by then is lost by nobody: leases run out, and what is in the database stays there.
+    """
+
+    def go() -> None:
+        print("hub: not everything has ended in time; leaving all the same.", file=sys.stderr, flush=True)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, go)
+    timer.daemon = True
+    timer.start()
+
+
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what goes wrong where nobody waits for it.
 
     Browsers keep connections open, which are cancelled when the Hub stops; the streams of Python 3.11 ask such a task
-    for its exception and so report an error where there was none.
+    for its exception and so report an error where there was none. Nor is it an error that an answer comes too late.
     """
-    if not isinstance(context.get("exception"), asyncio.CancelledError):
+    if not isinstance(context.get("exception"), asyncio.CancelledError | UnexpectedMessageError):
         loop.default_exception_handler(context)
 
 
@@ -125,7 +153,7 @@ def hypercorn_config(settings: Settings, listener: socket.socket) -> Config:
     config = Config()
     config.bind = [f"fd://{listener.fileno()}"]
     config.graceful_timeout = 1.0  # Live lists and terminals have been let go by then.
-    config.shutdown_timeout = 5.0
+    config.shutdown_timeout = 60.0  # `_be_gone_in` is the limit, and gives no error.
     config.startup_timeout = 120.0  # The first start makes the database and the samples.
     config.keep_alive_timeout = 75.0  # Longer than a load balancer keeps its own connections.
     config.websocket_ping_interval = 20.0  # Load balancers cut silent sockets at 60 s; dead peers are found so.
@@ -219,58 +247,15 @@ async def token_create(settings: Settings, arguments: argparse.Namespace) -> int
 
 async def doctor(settings: Settings, _: argparse.Namespace) -> int:
     """Each line is a thing looked at; the exit code is 1 when one of them keeps the Hub from working."""
-    broken = 0
+    broken = False
 
-    def line(mark: str, what: str, words: str) -> None:
-        nonlocal broken
-        broken += mark == "BAD"
-        print(f"{mark:>4}  {what}: {words}")
-
-    line("ok", "Python", platform.python_version())
-    line("ok", "settings", f"{settings.public_url}, sessions run {settings.runtime}")
-    try:
-        load_secret_key(settings)
-        free = shutil.disk_usage(settings.data_dir).free / 1e9
-        line("ok" if free > 1 else "BAD", "data folder", f"{settings.data_dir} ({free:.1f} GB free)")
-    except OSError as error:
-        line("BAD", "data folder", f"{settings.data_dir}: {error.strerror}. Choose another with HUB_DATA_DIR.")
-    try:
+    async def people() -> Sequence[Account]:
         async with _accounts(settings) as accounts:
-            people = [person for person in await accounts.list() if not person.guest]
-            line("ok", "Postgres", f"answers, and is up to date; {len(people)} accounts")
-            if not any(person.admin for person in people):
-                line(
-                    "note",
-                    "administrator",
-                    "none yet: `hub serve` prints a link, `hub user add EMAIL --admin` makes one",
-                )
-    except (SettingsError, HubError, OSError) as error:
-        line("BAD", "Postgres", str(error))
-    probe = [str(settings.session_python), "-c", "import visidata; print(visidata.__version__)"]
-    try:
-        found = await asyncio.to_thread(subprocess.run, probe, capture_output=True, text=True, check=True, timeout=60)
-        line("ok", "VisiData", found.stdout.strip())
-    except (OSError, subprocess.SubprocessError):
-        line(
-            "BAD",
-            "VisiData",
-            f"not at {settings.session_python}. `make run` puts it there; HUB_SESSION_PYTHON names another.",
-        )
-    try:
-        line("ok", "GoTTY", settings.gotty_path or "none: the agent plays its part")
-    except SettingsError as error:
-        line("BAD", "GoTTY", str(error))
-    bwrap = None if settings.sandbox == "none" else sandbox.usable()
-    line("ok" if bwrap else "note", "sandbox", " ".join(bwrap) if bwrap else NOT_APART)
-    if os.geteuid() == 0:
-        line("note", "user", "root: whoever breaks out of a session is root too. Run the Hub as a user of its own.")
-    vendor = PROJECT / "static" / "vendor" / "xterm.mjs"
-    line(
-        "ok" if vendor.is_file() else "BAD",
-        "browser libraries",
-        "there" if vendor.is_file() else "missing: run `make run`",
-    )
-    line("ok" if settings.smtp_url else "note", "mail", "SMTP" if settings.smtp_url else "printed where the Hub runs")
+            return await accounts.list()
+
+    async for mark, what, words in findings(settings, people):
+        broken = broken or mark == "BAD"
+        print(f"{mark:>4}  {what}: {words}", flush=True)
     return 1 if broken else 0
 
 

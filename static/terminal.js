@@ -496,6 +496,9 @@ function heard(message, greeted) {
         // The Hub has lost the run for the moment. It often is back before anybody can read about it.
         connection.live = false;
         show("reconnecting", "Reconnecting to VisiData…", "warn");
+      } else if (message.state === "leaving") {
+        // To go first loses no key: what was typed before is ahead of our goodbye, and from here on nothing is sent.
+        connection.close(1012, "");
       } else if (message.state === "stopping") show(terminal.dataset.terminalState, "Stopping…", "warn");
       else if (message.reason === "input_stuck") toast(message.text, { tone: "warn" });
       break;
@@ -511,10 +514,13 @@ function closed(code, reason, greeted) {
   if (code === 1013 && reason) toast(reason, { tone: "warn" });
   attempts += 1;
   // A refusal before the upgrade looks like a broken line, so the session itself is asked before the next attempt.
-  tryLater(greeted ? connect : look);
+  tryLater(greeted || code === 1012 ? connect : look);
 }
 
-/** Wait longer from time to time, with some chance in it so that all pages do not come back at once. */
+/**
+ * Wait longer from time to time, with some chance in it so that all pages do not come back at once. The first wait is
+ * short: a replica that leaves lets go of its pages one after the other, and by then another one is there to take them.
+ */
 function tryLater(go) {
   cancelRetry();
   const wait = Math.min(200 * 2 ** (attempts - 1), 5_000) * (0.5 + Math.random() / 2);
@@ -570,7 +576,7 @@ async function look() {
     if (found.state === "stopped" || found.state === "failed") return ended(found);
     waiting(found);
     // Short enough to show what happens meanwhile, such as the place in the queue.
-    waitFor = "?wait=running&timeout=5";
+    waitFor = `?wait=running&timeout=5&seen=${encodeURIComponent(found.detail)}`;
     if (found.state === "stopping") await new Promise((later) => setTimeout(later, 500));
   }
 }
@@ -585,14 +591,14 @@ function waiting({ state, detail }) {
   byId("menu").hidden = state === "stopping";
 }
 
-function ended({ state, reason_text: text }) {
+function ended({ state, reason_text: reason, detail }) {
   attempts = 0;
   const failed = state === "failed";
   show("ended", failed ? "Failed" : "Stopped", failed ? "bad" : "");
   byId("menu").hidden = true;
   byId("menu").open = false;
   setTitle("");
-  showPanel(failed ? "This session could not go on" : "This session is stopped", text, { start: true });
+  showPanel(failed ? "This session could not go on" : "This session is stopped", `${reason} ${detail}`, { start: true });
   byId("start").querySelector("button").focus();
 }
 

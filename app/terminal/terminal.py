@@ -27,6 +27,7 @@ from app.aio import Supervisor, backoff, cancel_and_wait, within
 from app.terminal import webtty
 from app.terminal.events import (
     MAX_MESSAGE,
+    MAX_SIDE,
     Ack,
     Deadline,
     Keys,
@@ -47,6 +48,7 @@ log = logging.getLogger("hub.terminal")
 
 ViewerProtocol = Literal["hub.tty.v1", "webtty"]
 
+LEAVING = State("leaving", None, "The server is restarting.")
 MAX_FRAME = 128 * 1024  # Bytes of one frame from upstream; the largest of any GoTTY has 44 KiB.
 
 
@@ -68,12 +70,16 @@ class ViewerIO(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TerminalTarget:
-    """One run, and how to reach it. `address` is `host:port`, `credential` is GoTTY's `user:secret`."""
+    """One run, and how to reach it. `address` is `host:port`, `credential` is GoTTY's `user:secret`.
+
+    `arguments` say what it opens: one that was kept warm is told by its first viewer, all others know.
+    """
 
     session_id: str
     generation: int
     address: str
     credential: str = field(repr=False)
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +93,9 @@ class Patience:
     redraw: float = 0.05  # Between the two resizes that make a program draw everything: both must be seen.
     handshake: float = 10.0  # For the first frame of a GoTTY client.
     farewell: float = 2.0  # For a viewer to take the last output before it is closed.
+    parting: float = 0.01  # Between two terminals that are closed since the replica leaves,
+    partings: float = 1.0  # and for all of them at most.
+    last_words: float = 0.5  # For a viewer who is told so to go by itself: what it typed until then is still taken in.
     viewers: int = 32  # Of one terminal. Each costs memory, and nobody has so many windows.
     typed: int = 1024 * 1024  # Bytes that wait for an upstream that takes none.
 
@@ -287,9 +296,12 @@ class _Terminal:
             self._push(self._client.resize(size))
 
     async def _redraw(self, size: Size) -> None:
-        """Make the program draw everything: one row less, then all rows again. Each is a SIGWINCH."""
+        """Make the program draw everything: one row more, then the right number again. Each is a SIGWINCH.
+
+        Not one less: where its bottom line goes away, VisiData forgets what is being typed there.
+        """
         try:
-            self._tell_size(Size(size.cols, size.rows - 1 if size.rows > 1 else 2))
+            self._tell_size(Size(size.cols, size.rows + 1 if size.rows < MAX_SIDE else size.rows - 1))
             await asyncio.sleep(self._patience.redraw)
         finally:
             self._redrawing = None
@@ -341,7 +353,7 @@ class _Terminal:
             self._pending.clear()
             self._pending_bytes = 0
             self._told_size = None
-            await socket.send(webtty.init(target.credential), text=True)
+            await socket.send(webtty.init(target.credential, target.arguments), text=True)
             self._heard = time.monotonic()
             self._client = client
             self._settle()
@@ -486,14 +498,16 @@ class Terminals:
         for terminal in self._of(session_id):
             terminal.tell(Deadline(at, why))
 
-    async def close_all(self, code: int = 1012) -> None:
-        """Close every viewer (1012: come back, to another replica) and every upstream. Runs go on. Final."""
+    async def close_all(self) -> None:
+        """Close every viewer with 1012 (come back, to another replica) and every upstream. Runs go on. Final.
+
+        Not all in one moment: they come back as fast as they are let go, and whoever takes them on has work with each.
+        """
         self._leaving = True
         terminals = list(self._terminals.values())
-        self._terminals.clear()
-        self._tasks.clear()
         for terminal in terminals:
-            terminal.dismiss_all(None, code, "The server is restarting.")
+            terminal.dismiss_all(LEAVING, 1012, LEAVING.text)
+            await asyncio.sleep(min(self.patience.parting, self.patience.partings / len(terminals)))
         await asyncio.gather(*(self._wait_gone(terminal) for terminal in terminals))
         await self._supervisor.close()
 
@@ -548,7 +562,7 @@ async def _serve(
         codec = HubTty()
     terminal = terminals.terminal(target)
     if terminal is None:
-        return 1012, "The server is restarting."
+        return 1012, LEAVING.text
     if len(terminal.attached) >= terminals.patience.viewers:
         return 1013, "This session is open in too many windows."
     attached = terminal.attach(io, codec, mode, size)
@@ -558,6 +572,8 @@ async def _serve(
     sender = asyncio.create_task(terminal.send(attached), name="viewer send")
     try:
         await asyncio.wait({receiver, sender}, return_when=asyncio.FIRST_COMPLETED)
+        if attached.farewell is not None and attached.farewell[0] is LEAVING:
+            await asyncio.wait({receiver}, timeout=terminals.patience.last_words)
         return (sender if sender.done() else receiver).result()
     finally:
         await cancel_and_wait(receiver, sender)

@@ -14,7 +14,7 @@ from app.accounts.models import Account
 from app.errors import BadInput
 from app.files.homes import MOST_LISTED, Download, Entry
 from app.files.names import clean_name, openable, size_text
-from app.web.context import hub
+from app.web.context import homes_of, hub
 from app.web.htmx import go, wants_fragment
 from app.web.multipart import stream_file
 from app.web.security import me
@@ -25,7 +25,7 @@ blueprint = Blueprint("files", __name__, url_prefix="/files")
 @blueprint.get("")
 async def index() -> ResponseReturnValue:
     account, folder = me(), request.args.get("folder", "").strip("/")
-    entries = await hub().homes.list(str(account.id), folder)
+    entries = await homes_of(account).list(str(account.id), folder)
     template = "_files.html" if wants_fragment() else "files.html"
     return await render_template(
         template,
@@ -62,12 +62,14 @@ async def upload(path: str) -> ResponseReturnValue:
 
 @blueprint.get("/get/<path:path>")
 async def download(path: str) -> ResponseReturnValue:
-    return send(await hub().homes.read(str(me().id), path))
+    account = me()
+    return send(await homes_of(account).read(str(account.id), path))
 
 
 @blueprint.get("/delete/<path:path>")
 async def delete_form(path: str) -> ResponseReturnValue:
-    entry = await asyncio.to_thread(hub().homes.entry, str(me().id), path)
+    account = me()
+    entry = await asyncio.to_thread(homes_of(account).entry, str(account.id), path)
     if wants_fragment():
         return await render_template("_delete_file.html", entry=entry)
     return await render_template("dialog.html", body="_delete_file.html", title="Delete a file", entry=entry)
@@ -76,14 +78,14 @@ async def delete_form(path: str) -> ResponseReturnValue:
 @blueprint.post("/delete/<path:path>")
 async def delete(path: str) -> ResponseReturnValue:
     account = me()
-    await hub().homes.delete(str(account.id), path, recursive=True)
+    await homes_of(account).delete(str(account.id), path, recursive=True)
     folder, _, name = path.rpartition("/")
     await flash(f"“{name}” is deleted.", "info")
     return go(_folder_url(folder))
 
 
 async def _store(account: Account, folder: str, name: str, chunks: AsyncIterator[bytes], expected: int | None) -> Entry:
-    homes = hub().homes
+    homes = homes_of(account)
     homes.ensure(str(account.id))
     path = f"{folder}/{clean_name(name)}" if folder else clean_name(name)
     return await homes.write(str(account.id), path, chunks, keep_both=True, expected_size=expected)
