@@ -7,7 +7,7 @@ import platform
 import sys
 from importlib import import_module
 
-NAMES = ("start", "pages", "leave", "scale")
+NAMES = ("start", "pages", "relay", "many", "leave", "scale")
 NEED_A_CLUSTER = ("cluster",)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 from quart import Blueprint, Quart, current_app, g, jsonify, render_template, request, websocket
@@ -18,12 +19,14 @@ from app.aio import cancel_and_wait
 from app.errors import BadInput, NotFound
 from app.sessions.models import Session
 from app.sessions.state import AT_REST, State
+from app.terminal.awaited import Disconnected, serve_viewer
 from app.terminal.events import Deadline, ProtocolError, Size
-from app.terminal.terminal import LEAVING, Disconnected, TerminalTarget, serve_viewer
+from app.terminal.terminal import LEAVING, Terminals, TerminalTarget
 from app.web.context import hub
 from app.web.security import TTY_LIMIT, Limits, by_cookie_or_token, maybe_me, me, until_logged_out
 from app.web.sessions import show
 from app.web.shown import Shown
+from app.web.sockets import Direct, direct
 
 blueprint = Blueprint("terminal", __name__, url_prefix="/sessions")
 
@@ -132,6 +135,9 @@ async def tty(session_id: str) -> None:
     account = maybe_me()
     limits: Limits = current_app.extensions["limits"]
     await limits.spend(f"tty {account.id if account else websocket.remote_addr}", *TTY_LIMIT)
+    short = direct(websocket)
+    if short is not None:
+        short.hold()
     await websocket.accept(subprotocol=protocol)
     if account is None:
         await websocket.close(4401, "Log in first.")
@@ -150,16 +156,11 @@ async def tty(session_id: str) -> None:
         return
     source = session.source
     opens = (source.kind, source.value) if source.kind != "empty" else ()
+    target = TerminalTarget(session.id, session.generation, address, session.credential, opens)
     viewer = _Viewer()
+    serve = partial(_serve_directly, short) if short is not None else serve_viewer
     serving = asyncio.create_task(
-        serve_viewer(
-            hub().terminals,
-            TerminalTarget(session.id, session.generation, address, session.credential, opens),
-            viewer,
-            protocol=protocol,
-            size=_size(),
-            deadline=_deadline(session),
-        ),
+        serve(hub().terminals, target, viewer, protocol=protocol, size=_size(), deadline=_deadline(session)),
         name="serve viewer",
     )
     watching = asyncio.create_task(until_logged_out(), name="watch login")
@@ -171,6 +172,24 @@ async def tty(session_id: str) -> None:
             task.result()
     finally:
         await cancel_and_wait(serving, watching)
+
+
+async def _serve_directly(
+    socket: Direct, terminals: Terminals, target: TerminalTarget, viewer: _Viewer, **options: Any
+) -> None:
+    """As `serve_viewer`, where messages come and go without ASGI."""
+    attachment = terminals.attach(target, socket, **options)
+    socket.take_over(attachment.received, attachment.drained)
+    code, reason = 1011, ""
+    try:
+        code, reason = await attachment.over
+    finally:
+        attachment.leave()
+        if socket.writable:
+            with contextlib.suppress(Disconnected):
+                await viewer.close(code, reason[:100])
+        else:
+            socket.abort()  # It takes nothing, so it would not take the goodbye either.
 
 
 def _size() -> Size | None:
