@@ -95,8 +95,7 @@ class Socket(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         # What people type comes in small frames, one at a time. They need none of the parser's machinery.
         if len(data) < 132 and self.handshake_complete and self._direct.held and self._alone(data):
-            payload = apply_mask(data[6:], data[2:6])
-            self._direct.take(payload if data[0] == 0x82 else payload.decode())
+            self._hand_on(apply_mask(data[6:], data[2:6]), text=data[0] == 0x81)
         else:
             super().data_received(data)
 
@@ -117,8 +116,11 @@ class Socket(WebSocketsSansIOProtocol):
             return
         data = b"".join(self.frames)
         self.frames = []
+        self._hand_on(data, text=self.curr_msg_data_type == "text")
+
+    def _hand_on(self, data: bytes, *, text: bool) -> None:
         try:
-            self._direct.take(data.decode() if self.curr_msg_data_type == "text" else data)
+            self._direct.take(data.decode() if text else data)
         except UnicodeDecodeError:
             self.conn.fail(1007)
             self.handle_parser_exception()
