@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvloop
+from picows import WSError
 
 from bench.hub import RunningHub, a_hub
 from bench.relay import Way, attached, made_shell, through_hub
@@ -54,10 +55,12 @@ async def _soak(hub: RunningHub, ways: list[Way]) -> Table:
     async def person(until: float) -> None:
         nonlocal visits
         while time.monotonic() < until:
-            with suppress(ConnectionError, TimeoutError, OSError):
+            with suppress(
+                ConnectionError, TimeoutError, OSError, WSError
+            ):  # Now and then they are too many in a minute.
                 await _visit(random.choice(ways))  # noqa: S311
                 visits += 1
-            await asyncio.sleep(random.expovariate(1))
+            await asyncio.sleep(random.expovariate(0.3))
 
     rounds = 6
     await asyncio.sleep(2)
