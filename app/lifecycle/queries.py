@@ -234,7 +234,7 @@ async def note_trouble(session: Session, replica: str, *, detail: str) -> None:
 
 async def mark_stopping(session: Session, replica: str) -> bool:
     rows = await Row.raw(
-        """UPDATE sessions SET state = 'stopping', reason = wanted_reason
+        """UPDATE sessions SET state = 'stopping', reason = wanted_reason, detail = ''
            WHERE id = {} AND generation = {} AND lease_by = {} AND state IN ('starting', 'running') RETURNING id""",
         session.id,
         session.generation,
