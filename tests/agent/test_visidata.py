@@ -12,6 +12,7 @@ from agent_run import PROJECT, Agent, start_agent
 
 from app.agent import visidata
 
+OPEN, INTO_CELLS = "\x1b[1;4R", "\x1b[1;4Q"  # The keys that static/terminal/keys.js sends: Alt-Shift-F3 and -F2.
 PYTHON = PROJECT / ".venv-session" / "bin" / "python"
 
 
@@ -112,10 +113,41 @@ async def test_pasting_what_the_page_left(folder: Path, home: Path) -> None:
         client = await agent.client()
         await client.see("Köln")
         clipboard = home / ".cache" / "visidata-hub" / "clipboard"
-        clipboard.parent.mkdir(parents=True)
         clipboard.write_text("Zürich")
         await client.type("zP")
         await client.see("Zürich")
+
+
+async def test_the_page_has_a_file_opened_without_typing_a_command(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        (home / "pasted.tsv").write_text("river\tlength\nElbe\t1094\n")
+        (home / ".cache/visidata-hub/open").write_text("pasted.tsv")
+        await client.type(OPEN)
+        await client.see("river", "Elbe", "1094")
+
+
+async def test_the_page_has_text_pasted_into_the_cells_at_the_cursor(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        (home / ".cache/visidata-hub/clipboard").write_text("Zürich\t1\nBern\t2")
+        await client.type(INTO_CELLS)
+        await client.see("Zürich", "Bern")
+
+
+@pytest.mark.parametrize("key", [OPEN, INTO_CELLS])
+async def test_where_the_pages_keys_mean_nothing_they_do_no_harm(folder: Path, home: Path, key: str) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("/")
+        await client.see("search regex")
+        await client.type(f"{key}東京\r")  # In a prompt, they are no text.
+        await client.type("zY")
+        copied = await client.find(rb"\x1b\]52;c;([^\x07]*)\x07")
+        assert base64.b64decode(copied[1]).decode() == "東京"
 
 
 async def test_ctrl_z_is_harmless(folder: Path, home: Path) -> None:

@@ -10,10 +10,11 @@ def _host() -> None:
     import sys
     from pathlib import Path
 
-    from visidata import VisiData, vd  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
+    from visidata import BaseSheet, Sheet, VisiData, vd  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
 
-    # VisiData keeps macros and the history of input there, and complains where it cannot.
-    for folder in (".config/visidata", ".local/share/visidata"):
+    # VisiData keeps macros and the history of input there, and complains where it cannot. In the last, the terminal's
+    # page leaves what is to be pasted or opened.
+    for folder in (".config/visidata", ".local/share/visidata", ".cache/visidata-hub"):
         with contextlib.suppress(OSError):
             (Path.home() / folder).mkdir(parents=True, exist_ok=True)
 
@@ -49,6 +50,23 @@ def _host() -> None:
         vd.redraw()
         vd.draw_all()
         return ""
+
+    @VisiData.api
+    def open_left(vd):  # type: ignore[no-untyped-def]
+        """Open the file whose path in the home the page has left; in a replay, the one that it was then."""
+        named = vd.getLastArgs()
+        if not named:
+            try:
+                named = (Path.home() / ".cache/visidata-hub/open").read_text()
+            except OSError:
+                vd.fail("there is nothing to open")
+            vd.setLastArgs(named)
+        vd.push(vd.openSource(str(Path.home() / named)))
+
+    # No person presses these by chance, no prompt takes them for text, and the page need type no command: a key
+    # that is lost, or comes where it means nothing, does no harm.
+    BaseSheet.addCommand("Alt+Shift+F3", "open-left", "vd.open_left()", "open the file that the page has uploaded")
+    Sheet.bindkey("Alt+Shift+F2", "syspaste-cells")
 
     own = str(vd.config_file)
     try:
