@@ -51,6 +51,29 @@ async def test_scripts_are_sent_as_scripts(site: Site) -> None:
         assert (await site.browser().get(path)).headers["Content-Type"] == "text/javascript; charset=utf-8"
 
 
+async def test_a_module_and_its_neighbours_have_the_version_of_their_whole_folder(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    location = (await ada.post("/sessions", {"source": "", "open": "1"})).location
+    page = (await ada.get(location)).text
+    main = next(path for path in re.findall(r'src="(/static/[^"]+)"', page) if path.endswith("/main.js"))
+    folder = main.removesuffix("/main.js")
+    script = await ada.get(main)
+    assert "immutable" in script.headers["Cache-Control"]
+    imported = set(re.findall(r'from "\./([^"]+)"', script.text))
+    preloaded = set(re.findall(rf'rel="modulepreload" href="{folder}/([^"]+)"', page))
+    assert len(imported) > 5
+    assert imported <= preloaded
+    for name in preloaded:
+        answer = await ada.get(f"{folder}/{name}")
+        assert answer.status == 200, name
+        assert "immutable" in answer.headers["Cache-Control"], name
+        assert set(re.findall(r'from "\./([^"]+)"', answer.text)) <= preloaded, name
+    # A page of the version before gets what there is, and does not keep it.
+    old = await ada.get("/static/terminal/@0123456789ab/main.js")
+    assert (old.body, old.headers["Cache-Control"]) == (script.body, "no-cache")
+    assert (await ada.get("/static/vendor/@0123456789ab/xterm.mjs")).status == 404
+
+
 async def test_nothing_outside_the_folder_is_sent(site: Site) -> None:
     for path in (
         "../pyproject.toml",
@@ -62,6 +85,8 @@ async def test_nothing_outside_the_folder_is_sent(site: Site) -> None:
         "vendor",
         "",
         "no-such.css",
+        "terminal/@0123456789ab/../../../pyproject.toml",
+        "terminal/@0123456789ab/..",
     ):
         answer = await site.browser().get(f"/static/{path}")
         assert answer.status == 404, path

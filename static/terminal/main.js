@@ -1,0 +1,414 @@
+/**
+ * The terminal page: what it shows when, what it does next, and who of the other modules is told.
+ *
+ * `screen` draws (xterm.js), `link` carries (one WebSocket), `words` speaks; `paste`, `files`, `palette`, `keybar`,
+ * `settings` and `window` each do what they are called. Nothing that comes from the program or from a file name is ever
+ * treated as HTML. What is typed while there is no connection is never sent later.
+ *
+ * For tests and assistive tools `#terminal` has the attributes `data-terminal-state` (waiting, connecting, connected,
+ * reconnecting, ended, logged-out, gone) and `data-renderer` (webgl, html), and the method `hubScreen()`, which returns the
+ * lines on the screen as text.
+ */
+
+import { copy, read } from "./clipboard.js";
+import { pick, takeDrops, uploadAndOpen } from "./files.js";
+import { keyBar } from "./keybar.js";
+import { COMMANDS, STOLEN, readable, typed } from "./keys.js";
+import { Connection } from "./link.js";
+import { contextMenu, isPaletteKey, palette } from "./palette.js";
+import { pasting } from "./paste.js";
+import { Screen } from "./screen.js";
+import { choose, listen, look as chosenLook, openSettings, preferences } from "./settings.js";
+import { followKeyboard, guardLeaving, locksKeys, setUpFullScreen, toggleFullScreen } from "./window.js";
+import { backToTerminal, byId, page, setTitle, show, showPanel, toast } from "./words.js";
+
+const terminal = byId("terminal");
+const base = `/sessions/${encodeURIComponent(page.dataset.session)}`;
+
+let screen;
+let connection = null;
+let mode = "drive";
+let attempts = 0;
+let retry = null; // The wait for the next attempt: { timer, at, go }.
+let touched = false; // The person has typed in here since the page was opened.
+let stopping; // Ends the following of a session that is not running.
+
+const visible = () => document.visibilityState === "visible";
+
+const driving = () => Boolean(connection?.live) && mode === "drive";
+
+/** Whether keys go anywhere; where they do not, the person is told. */
+function may() {
+  if (driving()) return true;
+  screenEvents.unsent();
+  return false;
+}
+
+const screenEvents = {
+  keys(bytes) {
+    if (!driving()) return;
+    connection.keys(bytes);
+    touched = true;
+  },
+  unsent() {
+    if (mode === "watch") toast("You are watching: your keys are not sent.", { tone: "warn" });
+    else if (connection?.live) screen.claim();
+    else toast("Not connected: that key was not sent.", { tone: "warn" });
+  },
+  size(cols, rows) {
+    if (connection?.live && mode === "drive") connection.resize(cols, rows);
+  },
+  title: setTitle,
+  clipboard(text, byProgram = false) {
+    // Every window of the session sees the program's wish; only the one that is worked in follows it.
+    if (byProgram && (mode === "watch" || !document.hasFocus())) return;
+    copy(text);
+  },
+  paste: (text) => paste(text),
+  files: (files) => may() && uploadAndOpen(files, type),
+  menu: (x, y) => openMenu(x, y),
+  stuck: () => bar.unstick(),
+  shortcut(event) {
+    if (isPaletteKey(event)) openPalette();
+    else if (event.key === "F1" && event.shiftKey && !event.ctrlKey && !event.altKey) act.help();
+    else if (event.key === "F11" && locksKeys) toggleFullScreen();
+    else return false;
+    return true;
+  },
+};
+
+function connect() {
+  cancelRetry();
+  byId("panel").hidden = true;
+  byId("stop").hidden = false;
+  if (attempts === 0) show("connecting", "Connecting…");
+  else show("reconnecting", "Reconnecting…", "warn");
+  const greeted = { before: false };
+  connection = new Connection(screen, visible() ? screen.size : null, {
+    message: (message) => heard(message, greeted),
+    silent: (is) => connection?.live && show("connected", is ? "No answer…" : "Connected", is ? "warn" : "good"),
+    close: (code, reason) => closed(code, reason, greeted.before),
+  });
+}
+
+function heard(message, greeted) {
+  switch (message.type) {
+    case "hello": {
+      mode = message.mode;
+      screen.term.options.disableStdin = mode === "watch";
+      byId("watching").hidden = mode !== "watch";
+      byId("stop").hidden = mode === "watch";
+      // The screen may have been left in the middle of an escape sequence.
+      if (attempts > 0 && !greeted.before) screen.term.write("\x18");
+      attempts = 0;
+      byId("panel").hidden = true;
+      show("connected", "Connected", "good");
+      connection.ping();
+      const same = message.cols === screen.size.cols && message.rows === screen.size.rows;
+      if (!greeted.before && mode === "drive" && visible()) connection.resize(screen.size.cols, screen.size.rows);
+      else if (!same) screen.follow(message);
+      if (!greeted.before && visible()) backToTerminal();
+      greeted.before = true;
+      break;
+    }
+    case "title":
+      setTitle(message.text);
+      break;
+    case "deadline":
+      setDeadline(message);
+      break;
+    case "pong":
+      if (connection.live) byId("status").title = `Round trip ${Math.max(1, Math.round(connection.roundTrip))} ms`;
+      break;
+    case "state":
+      if (message.state === "reconnecting") {
+        // The Hub has lost the run for the moment. It often is back before anybody can read about it.
+        connection.live = false;
+        show("reconnecting", "Reconnecting to VisiData…", "warn");
+      } else if (message.state === "stopping") show(terminal.dataset.terminalState, "Stopping…", "warn");
+      else if (message.reason === "input_stuck") toast(message.text, { tone: "warn" });
+      break;
+  }
+}
+
+function closed(code, reason, greeted) {
+  connection = null;
+  setDeadline({ at: null });
+  if (code === 4401) return loggedOut();
+  if (code === 4403 || code === 4404) return gone();
+  if (code === 1000 || code === 4409) return look();
+  if (code === 1013 && reason) toast(reason, { tone: "warn" });
+  attempts += 1;
+  // A refusal before the upgrade looks like a broken line, so the session itself is asked before the next attempt.
+  tryLater(greeted ? connect : look);
+}
+
+/** Wait longer from time to time, with some chance in it so that all pages do not come back at once. */
+function tryLater(go) {
+  cancelRetry();
+  const wait = Math.min(200 * 2 ** (attempts - 1), 5_000) * (0.5 + Math.random() / 2);
+  retry = { go, at: performance.now() + wait, timer: setInterval(() => tick(), 250) };
+  const tick = () => {
+    const left = Math.ceil((retry.at - performance.now()) / 1000);
+    if (left <= 0) return tryNow();
+    show("reconnecting", wait < 1000 ? "Reconnecting…" : "Reconnecting", "warn", wait < 1000 ? "" : `in ${left} s`);
+    byId("now").hidden = wait < 1000;
+  };
+  tick();
+  if (wait < 1000) {
+    clearInterval(retry.timer);
+    retry.timer = setTimeout(tryNow, wait);
+  }
+}
+
+function tryNow() {
+  const go = retry?.go;
+  cancelRetry();
+  go?.();
+}
+
+function cancelRetry() {
+  clearInterval(retry?.timer);
+  retry = null;
+}
+
+/** Ask what the session's state is, and act on it; while it is on its way, go on asking. */
+async function look() {
+  stopping?.abort();
+  const asking = (stopping = new AbortController());
+  let waitFor = "";
+  for (;;) {
+    let found;
+    try {
+      const answer = await fetch(`${base}/state${waitFor}`, {
+        headers: { accept: "application/json" },
+        cache: "no-store",
+        signal: AbortSignal.any([asking.signal, AbortSignal.timeout(40_000)]),
+      });
+      if (answer.status === 401) return loggedOut();
+      if (answer.status === 403 || answer.status === 404) return gone();
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      found = await answer.json();
+    } catch {
+      if (asking.signal.aborted) return;
+      attempts += 1;
+      return tryLater(look);
+    }
+    if (asking.signal.aborted) return;
+    if (found.state === "running") return connect();
+    if (found.state === "stopped" || found.state === "failed") return ended(found);
+    waiting(found);
+    // Short enough to show what happens meanwhile, such as the place in the queue.
+    waitFor = "?wait=running&timeout=5";
+    if (found.state === "stopping") await new Promise((later) => setTimeout(later, 500));
+  }
+}
+
+function waiting({ state, detail }) {
+  attempts = 0;
+  const titles = { queued: "Waiting for a free place", starting: "Starting VisiData", stopping: "Stopping" };
+  const words = { queued: "Queued", starting: "Starting…", stopping: "Stopping…" };
+  show("waiting", words[state] ?? state, "warn");
+  const title = titles[state] ?? state;
+  showPanel(title, detail === title ? "" : detail, { busy: true });
+  byId("stop").hidden = state === "stopping";
+}
+
+function ended({ state, reason_text: text }) {
+  attempts = 0;
+  const failed = state === "failed";
+  show("ended", failed ? "Failed" : "Stopped", failed ? "bad" : "");
+  byId("stop").hidden = true;
+  setTitle("");
+  showPanel(failed ? "This session could not go on" : "This session is stopped", text, { start: true });
+  byId("start").querySelector("button").focus();
+}
+
+function loggedOut() {
+  show("logged-out", "Logged out", "bad");
+  byId("stop").hidden = true;
+  byId("login").href = `/login?next=${encodeURIComponent(location.pathname)}`;
+  showPanel("You were logged out", "The session itself goes on. Log in to come back to it.", { login: true });
+  byId("login").focus();
+}
+
+function gone() {
+  show("gone", "Not here", "bad");
+  byId("stop").hidden = true;
+  showPanel("There is no such session", "It may have been deleted, or it is not yours.");
+}
+
+// Deadlines
+
+let deadline = null;
+
+function setDeadline({ at, why }) {
+  clearInterval(deadline?.timer);
+  deadline = at ? { at: Date.parse(at), timer: setInterval(countDown, 1000) } : null;
+  byId("deadline").hidden = !deadline;
+  byId("stay").hidden = why === "too_old" || mode === "watch"; // Its age cannot be put off.
+  if (deadline) countDown();
+}
+
+function countDown() {
+  const seconds = Math.max(0, Math.round((deadline.at - Date.now()) / 1000));
+  const left = seconds < 60 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
+  byId("deadline-text").textContent = seconds ? `Stops in ${left}` : "Stopping…";
+}
+
+// What people press
+
+async function post(path) {
+  const answer = await fetch(`${base}/${path}`, { method: "POST", headers: { accept: "application/json" } });
+  if (answer.status === 401) return loggedOut();
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    throw new Error(problem.detail ?? problem.title ?? "The Hub did not do that.");
+  }
+}
+
+async function attempt(path, then) {
+  try {
+    await post(path);
+    then?.();
+  } catch (error) {
+    toast(error instanceof TypeError ? "The Hub cannot be reached just now." : error.message, { tone: "warn" });
+  }
+}
+
+byId("start").addEventListener("submit", (event) => {
+  event.preventDefault();
+  waiting({ state: "starting" });
+  attempt("start").then(look);
+});
+
+byId("stop").addEventListener("submit", (event) => {
+  event.preventDefault();
+  act.stop();
+});
+
+byId("stop-dialog").addEventListener("close", (event) => {
+  if (event.target.returnValue === "stop") {
+    attempt("stop", () => {
+      show(terminal.dataset.terminalState, "Stopping…", "warn");
+      if (!connection) look();
+    });
+  }
+  backToTerminal();
+});
+
+byId("stay").addEventListener("click", () => {
+  attempt("stay", () => setDeadline({ at: null }));
+  backToTerminal();
+});
+
+byId("now").addEventListener("click", () => {
+  tryNow();
+  backToTerminal();
+});
+
+byId("status").addEventListener("pointerenter", () => connection?.live && connection.ping());
+
+// What the palette, the menus and the keys can do
+
+const type = (text) => screen.type(text);
+
+const act = {
+  palette: () => screen && openPalette(),
+  paste: async () => {
+    if (!may()) return;
+    const text = await read();
+    if (text) paste(text);
+    else if (text === "") toast("There is no text on the clipboard.");
+  },
+  open: () => may() && pick(type),
+  fullscreen: toggleFullScreen,
+  settings: openSettings,
+  help: () => document.querySelector("dialog[open]") ?? byId("help").showModal(),
+  stop() {
+    byId("stop-dialog").returnValue = "keep";
+    byId("stop-dialog").showModal();
+  },
+};
+
+const copying = () => (screen.term.hasSelection() ? "" : "Nothing is selected: drag with Shift held");
+
+function commands() {
+  const off = !connection?.live ? "Not connected" : mode === "watch" ? "You are watching" : "";
+  const asked = off || (screen.prompting ? "VisiData asks for something: answer it, or press Esc first" : "");
+  const { theme, size } = preferences();
+  const entry = (group, name, run, more = {}) => ({ group, name, run, ...more });
+  const mine = (name, run, more) => entry("This page", name, run, more);
+  return [
+    ...STOLEN.map(([keys, name]) => entry("Keys that the browser keeps", name, () => type(typed(keys)), { keys, off, danger: keys === "Ctrl+Q" })),
+    entry("Keys that the browser keeps", "Escape, which leaves full screen in some browsers", () => screen.press("Esc"), { keys: "Esc", off }),
+    ...COMMANDS.map(([keys, also, name]) => entry("VisiData", name, () => type(typed(keys)), { keys: readable(keys), also, off: asked })),
+    mine("Copy the selection", () => screen.copySelection(), { keys: "Ctrl+C", off: copying() }),
+    mine("Copy the screen as text", () => copy(screen.lines().map((line) => line.trimEnd()).join("\n").trim())),
+    mine("Paste…", act.paste, { keys: "Ctrl+V", off }),
+    mine("Open a file from this computer…", act.open, { also: "upload", off }),
+    mine("Full screen", act.fullscreen, { also: "F11", off: document.fullscreenEnabled ? "" : "Not in this browser" }),
+    ...[["light", "Light"], ["dark", "Dark"], ["contrast", "High contrast"], ["system", "As the system"]].map(([value, name]) =>
+      mine(`Theme: ${name}`, () => choose({ theme: value }), { also: "colours colors", off: theme === value ? "It is" : "" }),
+    ),
+    mine("Larger font", () => choose({ size: size + 1 }), { also: "zoom bigger" }),
+    mine("Smaller font", () => choose({ size: size - 1 }), { also: "zoom" }),
+    mine("Theme, font and more…", act.settings, { also: "settings preferences screen reader" }),
+    mine("Keys and help", act.help, { keys: "Shift+F1" }),
+    mine("Back to your sessions", () => document.querySelector(".back").click()),
+    ...(byId("stop").hidden ? [] : [mine("Stop the session…", act.stop, { danger: true })]),
+  ];
+}
+
+const openPalette = palette(commands);
+
+const openMenu = contextMenu((x, y) => [
+  { name: "Copy", keys: "Ctrl+C", off: copying(), run: () => screen.copySelection() },
+  { name: "Paste…", keys: "Ctrl+V", off: driving() ? "" : "Not connected", run: act.paste },
+  { name: "Right-click in VisiData", off: screen.mouse && driving() ? "" : "No mouse", run: () => screen.clickRight(x, y) },
+  { name: "Commands and keys…", keys: "Ctrl+,", run: act.palette },
+  { name: "Theme, font and more…", run: act.settings },
+  { name: "Keys and help", keys: "Shift+F1", run: act.help },
+]);
+
+document.addEventListener("click", ({ target }) => {
+  const what = target.closest("[data-do]")?.dataset.do;
+  if (!byId("menu").contains(target) || what) byId("menu").open = false;
+  if (what) act[what]();
+});
+byId("menu").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    byId("menu").open = false;
+    byId("menu").querySelector("summary").focus();
+  }
+});
+byId("help").addEventListener("close", backToTerminal);
+
+// What happens around the page
+
+for (const event of ["online", "visibilitychange", "pageshow"]) {
+  (event === "visibilitychange" ? document : window).addEventListener(event, () => {
+    if (!visible()) return;
+    if (retry) tryNow();
+    else connection?.probe();
+  });
+}
+window.addEventListener("focus", () => screen?.claim());
+byId("screen").addEventListener("pointerdown", () => screen?.claim());
+window.addEventListener("pagehide", () => connection?.close(1000));
+
+followKeyboard();
+setUpFullScreen();
+guardLeaving(() => touched && connection !== null && preferences().guard);
+takeDrops(driving, type);
+
+terminal.hubScreen = () => screen?.lines() ?? [];
+
+const first = page.dataset.state;
+screen = await Screen.open(byId("screen"), chosenLook(), screenEvents);
+const paste = pasting(screen, may);
+const bar = keyBar(screen, { may, commands: act.palette, paste });
+listen(() => screen.restyle(chosenLook()));
+if (first === "running") connect();
+else if (first === "stopped" || first === "failed") byId("status").dataset.tone = first === "failed" ? "bad" : "";
+else look();

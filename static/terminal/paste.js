@@ -1,0 +1,110 @@
+/**
+ * Pasting into VisiData, which reads text as commands: pasting "quick note" quits it, and "=..." runs Python.
+ *
+ * One line goes unasked only where VisiData asks for text. Everything else is shown first, with what can be done with it:
+ * a new sheet, the cells at the cursor, a file, one line for the prompt, or typed all the same, which says what it means.
+ */
+
+import { leave, upload } from "./files.js";
+import { OPEN_LEFT, PASTE_INTO_CELLS } from "./keys.js";
+import { backToTerminal, byId, count, toast } from "./words.js";
+
+const PREVIEW = 2_000; // Characters.
+const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
+
+/** What to do with a pasted text: "type" it, or "offer" the choice. `prompting`: VisiData asks for text. */
+export function judge(text, { bracketed, prompting }) {
+  if (bracketed) return "type"; // The program said that it can tell a paste from typing.
+  return prompting && !CONTROL.test(text) ? "type" : "offer";
+}
+
+/** The text as one line, fit for a prompt: no character is left that would be a key. */
+export function oneLine(text) {
+  return text.trim().replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+}
+
+/** The ending of a file that holds such text: tsv, csv, json, jsonl or txt. */
+export function ending(text) {
+  const lines = text.split("\n").filter((line) => line.trim());
+  if (isJson(text) && /^\s*[[{]/.test(text)) return lines.length > 1 && lines.every(isJson) ? "jsonl" : "json";
+  if (lines.length && lines.every((line) => /^\s*\{/.test(line) && isJson(line))) return "jsonl";
+  if (lines.length && lines.every((line) => line.includes("\t"))) return "tsv";
+  const commas = lines.length > 1 && lines[0].split(",").length;
+  return commas > 1 && lines.filter((line) => line.split(",").length >= commas).length > lines.length * 0.9 ? "csv" : "txt";
+}
+
+function isJson(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Pasting onto one screen. `may()` says whether keys go anywhere, and if not, says so to the person. */
+export function pasting(screen, may) {
+  const dialog = byId("paste");
+  const { elements } = dialog.querySelector("form");
+  let text = "";
+
+  /** Gives whether it was typed. */
+  async function paste(given) {
+    text = given.replace(/\r\n?/g, "\n").replace(/\n+$/, "");
+    if (!text || !may()) return false;
+    const settled = await screen.settled();
+    const prompting = settled && screen.prompting;
+    if (judge(text, { bracketed: screen.term.modes.bracketedPasteMode, prompting }) === "offer") {
+      offer(prompting);
+      return false;
+    }
+    screen.paste(text);
+    return true;
+  }
+
+  function offer(prompting) {
+    const lines = text.split("\n").length;
+    byId("paste-title").textContent = `Paste ${lines > 1 ? count(lines, "line") : count([...text].length, "character")}`;
+    byId("paste-why").textContent = prompting
+      ? "VisiData asks for one line, and this has more, or characters that are keys."
+      : "VisiData reads text as commands unless it asks for some. So this was not typed; where should it go?";
+    byId("paste-text").textContent = text.length > PREVIEW ? `${text.slice(0, PREVIEW)}…` : text;
+    elements.name.value = `pasted.${ending(text)}`;
+    for (const choice of dialog.querySelectorAll("[data-prompting]")) choice.hidden = (choice.dataset.prompting === "yes") !== prompting;
+    dialog.returnValue = "";
+    if (!dialog.open) dialog.showModal();
+    dialog.querySelector(".primary:not([hidden])").focus();
+  }
+
+  const acts = {
+    async sheet() {
+      const path = await upload(elements.name.value, text);
+      await leave("open", path);
+      screen.type(OPEN_LEFT);
+      toast(`Stored as “${path}” among your files, and VisiData opens it.`);
+    },
+    async cells() {
+      await leave("clipboard", text);
+      screen.type(PASTE_INTO_CELLS);
+      toast("Pasted into the cells from the cursor on. U undoes it.");
+    },
+    async file() {
+      toast(`Stored as “${await upload(elements.name.value, text)}” among your files.`);
+    },
+    line: () => screen.paste(oneLine(text)),
+    type: () => screen.paste(text),
+  };
+
+  dialog.addEventListener("close", async () => {
+    backToTerminal();
+    const act = acts[dialog.returnValue];
+    if (!act || !may()) return;
+    try {
+      await act();
+    } catch (error) {
+      toast(error.message, { tone: "warn", action: "Try again", run: () => offer(screen.prompting), seconds: 20 });
+    }
+  });
+
+  return paste;
+}
