@@ -248,6 +248,13 @@ async def test_a_file_that_is_dropped_is_opened_too(url: str, ada: Person, brows
     }"""
     assert await terminal.page.evaluate(drop) == [True, True, False]
     await terminal.sees("river", "Oder", "866")
+    await expect(terminal.page.locator("#toasts")).to_contain_text("VisiData opens it.")
+    await terminal.press("/")
+    await terminal.sees("search regex:")
+    assert await terminal.page.evaluate(drop) == [True, True, False]
+    await expect(terminal.page.locator("#toasts")).to_contain_text("“dropped-2.tsv” is among your files")
+    await expect(terminal.page.locator("#toasts")).to_contain_text("so it was not opened")
+    await terminal.sees("search regex:")
 
 
 async def test_full_screen_says_how_to_leave_it(url: str, ada: Person, browse: Browse) -> None:
@@ -324,6 +331,20 @@ async def test_a_size_that_cannot_be_is_not_taken(url: str, grace: Person, brows
     await expect(terminal.page.get_by_label("Font size")).to_have_value("14")
     await terminal.press("Escape")
     assert len(await terminal.sees("Adelie")) == rows
+
+
+async def test_a_wrong_size_does_not_undo_what_was_chosen_before(url: str, grace: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, grace, url)
+    page = terminal.page
+    async with page.expect_response("**/account/terminal"):
+        await run(terminal, "theme: high contrast")
+    await run(terminal, "theme, font")
+    await page.get_by_label("Font size").fill("")
+    await terminal.press("Escape")
+    await run(terminal, "theme, font")
+    await expect(page.get_by_label("Theme")).to_have_value("contrast")
+    async with page.expect_response("**/account/terminal"):
+        await page.get_by_label("Theme").select_option("system")
 
 
 async def test_a_screen_reader_can_be_given_the_screen_as_text(url: str, grace: Person, browse: Browse) -> None:
@@ -442,6 +463,25 @@ async def test_the_status_does_not_say_connected_while_the_hub_does_not_answer(
     await expect(page.locator("#status")).to_contain_text("Connected")
     await terminal.press("j")
     await terminal.sees("go-down")
+
+
+async def test_what_is_typed_without_a_connection_is_told_and_never_sent_later(
+    ada: Person, browse: Browse, mortal_hub: HubProcess
+) -> None:
+    page = await browse(ada)
+    terminal = await create_and_open(page, mortal_hub.url, "sample:penguins.csv")
+    await terminal.sees("Adelie")
+    await mortal_hub.end(signal.SIGKILL)
+    await expect(terminal.state).to_have_attribute("data-terminal-state", "reconnecting")
+    await terminal.press("Shift+F")
+    await expect(page.locator("#toasts")).to_contain_text("Not connected: that key was not sent.")
+    await set_clipboard(page, "quick note")
+    await terminal.press("Control+v")
+    await expect(page.locator("#toasts")).to_contain_text("Not connected: the paste was not sent.")
+    await mortal_hub.start()
+    await terminal.is_connected(within=20_000)
+    await terminal.press("j")
+    await terminal.sees("go-down", "344 rows", but_not="freq")
 
 
 # The app

@@ -1,6 +1,5 @@
 /** Files from this computer into the person's home, and from there into VisiData, without a command being typed. */
 
-import { OPEN_LEFT } from "./keys.js";
 import { count, toast } from "./words.js";
 
 /** Store it under the name, or under that with a number; gives its path in the home. Raises with words for a person. */
@@ -14,31 +13,32 @@ export async function leave(what, text) {
   await ask(`/files/left/${what}`, text);
 }
 
-/** Upload files; VisiData opens each that it can, through `type`. */
-export async function uploadAndOpen(files, type) {
+/** Upload files and have them opened: `open(paths)` gives a sentence that says what VisiData does now. */
+export async function uploadAndOpen(files, open) {
+  const paths = [];
   for (const file of files) {
     const close = toast(`Uploading ${file.name}…`, { seconds: 0 });
     try {
-      const path = await upload(file.name, file);
-      await leave("open", path);
-      type(OPEN_LEFT);
-      toast(`“${path}” is among your files, and VisiData opens it.`);
+      paths.push(await upload(file.name, file));
     } catch (error) {
       toast(`“${file.name}” was not uploaded. ${error.message}`, { tone: "warn", seconds: 12 });
     }
     close();
   }
+  if (!paths.length) return;
+  const stored = paths.length > 1 ? `${count(paths.length, "file")} are among yours` : `“${paths[0]}” is among your files`;
+  toast(`${stored}. ${await open(paths).catch((error) => `VisiData did not open it: ${error.message}`)}`);
 }
 
 /** Ask for files and do the same with them. */
-export function pick(type) {
+export function pick(open) {
   const input = Object.assign(document.createElement("input"), { type: "file", multiple: true });
-  input.addEventListener("change", () => uploadAndOpen([...input.files], type));
+  input.addEventListener("change", () => uploadAndOpen([...input.files], open));
   input.click();
 }
 
 /** Take files that are dropped anywhere on the page. `may()` says whether it is the time for it. */
-export function takeDrops(may, type) {
+export function takeDrops(may, open) {
   let under = 0;
   const carries = (event) => event.dataTransfer?.types.includes("Files") && may();
   const mark = (step) => document.body.classList.toggle("dropping", (under = Math.max(0, under + step)) > 0);
@@ -49,7 +49,7 @@ export function takeDrops(may, type) {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault(); // The browser would leave the page and show the file itself.
     mark(-under);
-    if (may()) uploadAndOpen([...event.dataTransfer.files], type);
+    if (may()) uploadAndOpen([...event.dataTransfer.files], open);
     else toast(`${count(event.dataTransfer.files.length, "file")} not taken: there is no VisiData here to open it in.`, { tone: "warn" });
   });
 }

@@ -11,9 +11,9 @@
  */
 
 import { copy, read } from "./clipboard.js";
-import { pick, takeDrops, uploadAndOpen } from "./files.js";
+import { leave, pick, takeDrops, uploadAndOpen } from "./files.js";
 import { keyBar } from "./keybar.js";
-import { COMMANDS, STOLEN, readable, typed } from "./keys.js";
+import { COMMANDS, OPEN_LEFT, STOLEN, readable, typed } from "./keys.js";
 import { Connection } from "./link.js";
 import { contextMenu, isPaletteKey, palette } from "./palette.js";
 import { pasting } from "./paste.js";
@@ -38,9 +38,9 @@ const visible = () => document.visibilityState === "visible";
 const driving = () => Boolean(connection?.live) && mode === "drive";
 
 /** Whether keys go anywhere; where they do not, the person is told. */
-function may() {
+function may(what) {
   if (driving()) return true;
-  screenEvents.unsent();
+  screenEvents.unsent(what);
   return false;
 }
 
@@ -50,10 +50,10 @@ const screenEvents = {
     connection.keys(bytes);
     touched = true;
   },
-  unsent() {
+  unsent(what = "that key") {
     if (mode === "watch") toast("You are watching: your keys are not sent.", { tone: "warn" });
     else if (connection?.live) screen.claim();
-    else toast("Not connected: that key was not sent.", { tone: "warn" });
+    else toast(`Not connected: ${what} was not sent.`, { tone: "warn" });
   },
   size(cols, rows) {
     if (connection?.live && mode === "drive") connection.resize(cols, rows);
@@ -65,7 +65,7 @@ const screenEvents = {
     copy(text);
   },
   paste: (text) => paste(text),
-  files: (files) => may() && uploadAndOpen(files, type),
+  files: (files) => may("the file") && uploadAndOpen(files, open),
   menu: (x, y) => openMenu(x, y),
   stuck: () => bar.unstick(),
   shortcut(event) {
@@ -313,15 +313,23 @@ byId("status").addEventListener("pointerenter", () => connection?.live && connec
 
 const type = (text) => screen.type(text);
 
+/** Have VisiData open files of the person's home. */
+async function open(paths) {
+  await leave("open", paths.join("\n"));
+  if (screen.prompting) return "VisiData asks for something just now, so it was not opened.";
+  type(OPEN_LEFT);
+  return "VisiData opens it.";
+}
+
 const act = {
   palette: () => screen && openPalette(),
   paste: async () => {
-    if (!may()) return;
+    if (!may("the paste")) return;
     const text = await read();
     if (text) paste(text);
     else if (text === "") toast("There is no text on the clipboard.");
   },
-  open: () => may() && pick(type),
+  open: () => may("the file") && pick(open),
   fullscreen: toggleFullScreen,
   settings: openSettings,
   help: () => document.querySelector("dialog[open]") ?? byId("help").showModal(),
@@ -383,6 +391,11 @@ byId("menu").addEventListener("keydown", (event) => {
   }
 });
 byId("help").addEventListener("close", backToTerminal);
+document.addEventListener("keydown", (event) => {
+  // The page's own keys work wherever on it the focus is; the terminal has dealt with them where it is there.
+  const elsewhere = !event.defaultPrevented && !document.querySelector("dialog[open]");
+  if (elsewhere && screenEvents.shortcut(event)) event.preventDefault();
+});
 
 // What happens around the page
 
@@ -400,13 +413,13 @@ window.addEventListener("pagehide", () => connection?.close(1000));
 followKeyboard();
 setUpFullScreen();
 guardLeaving(() => touched && connection !== null && preferences().guard);
-takeDrops(driving, type);
+takeDrops(driving, open);
 
 terminal.hubScreen = () => screen?.lines() ?? [];
 
 const first = page.dataset.state;
 screen = await Screen.open(byId("screen"), chosenLook(), screenEvents);
-const paste = pasting(screen, may);
+const paste = pasting(screen, may, open);
 const bar = keyBar(screen, { may, commands: act.palette, paste });
 listen(() => screen.restyle(chosenLook()));
 if (first === "running") connect();

@@ -6,7 +6,7 @@
  */
 
 import { leave, upload } from "./files.js";
-import { OPEN_LEFT, PASTE_INTO_CELLS } from "./keys.js";
+import { PASTE_INTO_CELLS } from "./keys.js";
 import { backToTerminal, byId, count, toast } from "./words.js";
 
 const PREVIEW = 2_000; // Characters.
@@ -42,8 +42,11 @@ function isJson(text) {
   }
 }
 
-/** Pasting onto one screen. `may()` says whether keys go anywhere, and if not, says so to the person. */
-export function pasting(screen, may) {
+/**
+ * Pasting onto one screen. `may(what)` says whether keys go anywhere, and if not, says so to the person; `open(paths)` has
+ * files of the home opened, and gives a sentence about it.
+ */
+export function pasting(screen, may, open) {
   const dialog = byId("paste");
   const { elements } = dialog.querySelector("form");
   let text = "";
@@ -51,7 +54,7 @@ export function pasting(screen, may) {
   /** Gives whether it was typed. */
   async function paste(given) {
     text = given.replace(/\r\n?/g, "\n").replace(/\n+$/, "");
-    if (!text || !may()) return false;
+    if (!text || !may("the paste")) return false;
     const settled = await screen.settled();
     const prompting = settled && screen.prompting;
     if (judge(text, { bracketed: screen.term.modes.bracketedPasteMode, prompting }) === "offer") {
@@ -79,9 +82,7 @@ export function pasting(screen, may) {
   const acts = {
     async sheet() {
       const path = await upload(elements.name.value, text);
-      await leave("open", path);
-      screen.type(OPEN_LEFT);
-      toast(`Stored as “${path}” among your files, and VisiData opens it.`);
+      toast(`Stored as “${path}” among your files. ${await open([path])}`);
     },
     async cells() {
       await leave("clipboard", text);
@@ -98,7 +99,7 @@ export function pasting(screen, may) {
   dialog.addEventListener("close", async () => {
     backToTerminal();
     const act = acts[dialog.returnValue];
-    if (!act || !may()) return;
+    if (!act || !may("the paste")) return;
     try {
       await act();
     } catch (error) {

@@ -193,13 +193,15 @@ export class Screen {
       event.preventDefault();
       return false;
     }
-    if (event.altKey || event.metaKey) return true;
+    if (event.altKey) return true;
     const key = event.key.toLowerCase();
-    if (event.ctrlKey && (key === "c" || key === "insert") && this.term.hasSelection()) {
+    const copies = event.metaKey ? key === "c" : event.ctrlKey && (key === "c" || key === "insert");
+    if (copies && this.term.hasSelection()) {
       this.copySelection();
       event.preventDefault();
       return false;
     }
+    if (event.metaKey) return true;
     if (event.ctrlKey && event.shiftKey && key === "c") {
       event.preventDefault(); // Where nothing is selected, it neither stops VisiData nor opens the browser's tools.
       return false;

@@ -19,16 +19,17 @@ const form = byId("settings").querySelector("form");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const contrast = matchMedia("(prefers-contrast: more)");
 let saving;
+let size = form.elements.size.valueAsNumber; // The last one that can be; what is in the form may be half typed.
 
 /** { theme, font, size, reader, guard } as the form has them now. */
 export function preferences() {
-  const { theme, font, size, reader, guard } = form.elements;
-  return { theme: theme.value, font: font.value, size: size.valueAsNumber, reader: reader.checked, guard: guard.checked };
+  const { theme, font, reader, guard } = form.elements;
+  return { theme: theme.value, font: font.value, size, reader: reader.checked, guard: guard.checked };
 }
 
 /** What `Screen` takes: colours, font family, size in pixels and whether screen readers are served. */
 export function look() {
-  const { theme, font, size, reader } = preferences();
+  const { theme, font, reader } = preferences();
   const system = contrast.matches ? "contrast" : dark.matches ? "dark" : "light";
   return { colours: theme === "system" ? system : theme, family: FONTS[font] + SYSTEM_FONT, size, reader };
 }
@@ -36,7 +37,8 @@ export function look() {
 /** Set some preferences by their names, as the dialog would. */
 export function choose(chosen) {
   for (const [name, value] of Object.entries(chosen)) form.elements[name].value = value;
-  form.requestSubmit();
+  if (form.checkValidity()) form.requestSubmit();
+  else form.elements.size.value = size;
 }
 
 export function openSettings() {
@@ -55,6 +57,7 @@ export function listen(changed) {
   for (const query of [dark, contrast]) query.addEventListener("change", changed);
   const changedByHand = () => {
     if (!form.checkValidity()) return;
+    size = form.elements.size.valueAsNumber;
     apply();
     clearTimeout(saving);
     saving = setTimeout(save, SAVE_AFTER);
@@ -66,7 +69,7 @@ export function listen(changed) {
     byId("settings").close();
   });
   byId("settings").addEventListener("close", () => {
-    form.reportValidity() || form.reset();
+    form.elements.size.value = size;
     backToTerminal();
   });
   addEventListener("pagehide", () => saving && save());

@@ -123,9 +123,14 @@ async def test_the_page_has_a_file_opened_without_typing_a_command(folder: Path,
         client = await agent.client()
         await client.see("Köln")
         (home / "pasted.tsv").write_text("river\tlength\nElbe\t1094\n")
-        (home / ".cache/visidata-hub/open").write_text("pasted.tsv")
+        (home / "more.csv").write_text("lake,area\nMüritz,117\n")
+        (home / ".cache/visidata-hub/open").write_text("pasted.tsv\nmore.csv")
         await client.type(OPEN)
+        await client.see("lake", "Müritz")
+        await client.type("q")
         await client.see("river", "Elbe", "1094")
+        await client.type(OPEN)
+        await client.see("there is nothing to open")
 
 
 async def test_the_page_has_text_pasted_into_the_cells_at_the_cursor(folder: Path, home: Path) -> None:

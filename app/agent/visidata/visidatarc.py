@@ -53,15 +53,18 @@ def _host() -> None:
 
     @VisiData.api
     def open_left(vd):  # type: ignore[no-untyped-def]
-        """Open the file whose path in the home the page has left; in a replay, the one that it was then."""
+        """Open the files whose paths in the home the page has left, one a line; in a replay, those that it were then."""
         named = vd.getLastArgs()
         if not named:
+            left = Path.home() / ".cache/visidata-hub/open"
             try:
-                named = (Path.home() / ".cache/visidata-hub/open").read_text()
+                named = left.read_text()
+                left.unlink()
             except OSError:
                 vd.fail("there is nothing to open")
             vd.setLastArgs(named)
-        vd.push(vd.openSource(str(Path.home() / named)))
+        for path in named.splitlines():
+            vd.push(vd.openSource(str(Path.home() / path)))
 
     # No person presses these by chance, no prompt takes them for text, and the page need type no command: a key
     # that is lost, or comes where it means nothing, does no harm.
