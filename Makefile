@@ -8,7 +8,7 @@ SESSION := .venv-session/.stamp
 VENDOR := static/vendor/.stamp
 DEV := .venv/.stamp-dev
 
-.PHONY: setup run test check dev bench requirements clean help
+.PHONY: setup run test test-cluster check dev bench chaos requirements clean help
 
 setup: $(HUB) $(SESSION) $(VENDOR) ## Set up what is missing: both Pythons, VisiData, the browser's libraries
 	@echo "All is set up. 'make run' starts the Hub, 'make help' lists the commands."
@@ -19,6 +19,12 @@ run: $(HUB) $(SESSION) $(VENDOR) ## Set up what is missing, then serve the Hub (
 test: $(DEV) $(SESSION) $(VENDOR) ## Run all tests, the browser's too; ARGS="tests/web -k login" picks some
 	@tools/setup.sh browser
 	@.venv/bin/pytest $(ARGS)
+
+test-cluster: $(DEV) $(SESSION) $(VENDOR) ## Run the tests that need a cluster: KUBECONFIG names it, HUB_TEST_SESSION_IMAGE the image
+	@test -n "$$KUBECONFIG" -a -n "$$HUB_TEST_SESSION_IMAGE" || { echo "KUBECONFIG must name a cluster, and \
+	HUB_TEST_SESSION_IMAGE the image of deploy/visidata, which its nodes have or can fetch: docs/development.md." >&2; exit 2; }
+	@tools/setup.sh browser
+	@HUB_TEST_KUBECONFIG="$$KUBECONFIG" .venv/bin/pytest $(or $(ARGS),tests/cluster tests/kube/test_server.py)
 
 check: $(DEV) ## Check style, types, import directions, migrations and the tree
 	.venv/bin/ruff check
@@ -31,10 +37,13 @@ check: $(DEV) ## Check style, types, import directions, migrations and the tree
 
 dev: $(HUB) $(SESSION) $(VENDOR) ## Serve the Hub, and again whenever its code changes
 	@bind="$$(.venv/bin/python -c 'from app.settings import Settings; print(Settings.from_env().bind)')" && \
-	exec .venv/bin/hypercorn --reload --bind "$$bind" --websocket-ping-interval 20 --graceful-timeout 0.5 app.asgi:app
+	exec .venv/bin/hypercorn --reload --bind "$$bind" --websocket-ping-interval 20 --graceful-timeout 1 app.asgi:app
 
 bench: $(DEV) $(SESSION) $(VENDOR) ## Measure: click to first screen, page times
 	@.venv/bin/python -m bench $(ARGS)
+
+chaos: $(DEV) ## Three replicas, 300 sessions and every fault at once; ARGS="--seed 7" for the same faults again
+	@.venv/bin/python -m tests.chaos $(ARGS)
 
 requirements: $(HUB) ## Pin again what requirements/*.in and package.json ask for; ARGS=--upgrade takes the newest
 	@tools/setup.sh requirements $(ARGS)
@@ -44,7 +53,7 @@ clean: ## Remove what `make` made; the data folder stays
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-results
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(HUB): requirements/hub.txt pyproject.toml
 	@$(info 1/3 The Hub's Python packages (about half a minute)…)tools/setup.sh hub

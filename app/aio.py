@@ -36,6 +36,20 @@ async def within(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
+async def at_most(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, and break it off when it takes longer than that. Returns in time even if it cannot be broken off.
+
+    asyncpg, for one, waits for the server's answer to its own cancelling.
+    """
+    task = asyncio.create_task(work, name="work with a time limit")
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+    for one in done:
+        one.result()
+
+
 class Supervisor:
     """Owns named tasks, from `start` to `close`.
 

@@ -12,7 +12,7 @@ from quart import Quart
 
 from app.accounts.mail import Mailer, PrintMailer, SmtpMailer
 from app.accounts.service import FIRST_LINK_LIFETIME, Accounts
-from app.aio import Supervisor
+from app.aio import Supervisor, at_most
 from app.db.database import Database
 from app.errors import SettingsError
 from app.files.homes import Homes
@@ -23,6 +23,7 @@ from app.runtimes.base import Runtime
 from app.runtimes.local import sandbox
 from app.runtimes.local.runtime import LocalRuntime, readable
 from app.sessions.changes import Changes
+from app.sessions.models import Session
 from app.sessions.service import Sessions
 from app.settings import PROJECT, Settings, load_secret_key
 from app.terminal.terminal import Terminals
@@ -36,10 +37,7 @@ NOT_APART = (
 )
 
 
-EARLY = (
-    "Sessions in Kubernetes are an early trial: they start, run and stop as pods, but the Files page, uploads and sessions on "
-    "one's own files do not reach them yet."
-)
+PATIENCE = 1.0  # Seconds for each part to close. What it has not done by then, another replica or the next Hub does.
 
 
 def create_app(
@@ -60,6 +58,7 @@ def create_app(
     app.config["RESPONSE_TIMEOUT"] = None  # Downloads and live lists take as long as they take.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(ago=ago, exact=exact, size=size_text, account=security.maybe_me)
+    app.jinja_env.globals.update(reaches_home=settings.reaches_home, keeps_home=settings.keeps_home)
 
     tasks = Supervisor()
     mailer = mailer or (SmtpMailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else PrintMailer())
@@ -70,6 +69,9 @@ def create_app(
     def synced() -> float | None:
         return managers[0].synced if managers else None
 
+    async def where(session: Session) -> str | None:
+        return await managers[0].where(session)
+
     hub = Hub(
         settings=settings,
         accounts=accounts,
@@ -77,6 +79,7 @@ def create_app(
         homes=Homes(settings.data_dir / "homes", settings.max_upload),
         changes=Changes(),
         terminals=terminals,
+        where=where,
         synced=synced,
         ready=lambda: synced() is not None,
     )
@@ -86,6 +89,7 @@ def create_app(
     security.set_up(app)
     errors.set_up(app)
     backpressure.set_up(app)
+    health.set_up(app)
     static.set_up(app, PROJECT / "static")
     terminal.set_up(app)
     account.set_up(app)
@@ -109,23 +113,30 @@ def create_app(
             link = await accounts.make_link(None, FIRST_LINK_LIFETIME)
             say(f"Nobody has an account yet. Make the first administrator here, once:\n\n    {link}\n")
 
-    async def leave() -> None:
-        """Let browsers go to another replica (or come back to this one): live lists end, terminals close with 1012."""
+    async def hand_over() -> None:
+        """Say that this replica leaves (/readyz answers 503, new terminals are sent on) and give its work to others."""
         hub.leaving.set()
-        hub.changes.close()
+        for manager in managers:
+            await at_most(PATIENCE, manager.let_go())
+
+    async def let_go() -> None:
+        """Let go of those who look on: terminals close with 1012 and live lists end, so that browsers come back."""
         await terminals.close_all()
+        hub.changes.close()
 
     @app.after_serving
     async def stop() -> None:
-        await leave()
+        """Close what is open. Nothing that does not answer holds it up for long."""
+        await hand_over()
+        await let_go()
         for manager in managers:
-            await manager.close()
-            await manager.runtime.close()
-        await tasks.close()
+            await at_most(PATIENCE, manager.close())
+            await at_most(PATIENCE, manager.runtime.close())
+        await at_most(PATIENCE, tasks.close())
         with contextlib.suppress(OSError):
             await database.stop()
 
-    app.extensions["leave"] = leave
+    app.extensions.update(hand_over=hand_over, let_go=let_go)
     return app
 
 
@@ -138,11 +149,10 @@ async def _sweep_homes(homes: Homes) -> None:
 
 async def _make_runtime(settings: Settings, hub: Hub, say: Callable[[str], None]) -> Runtime:
     if settings.runtime == "kubernetes":
-        hub.warnings.append(EARLY)
         from app.runtimes.kubernetes.runtime import KubernetesRuntime  # Slow, and for clusters alone.
 
         say(f"Connecting to Kubernetes, namespace {settings.k8s_namespace}")
-        return await KubernetesRuntime.connect(settings)
+        return await KubernetesRuntime.connect(settings, hub.homes if settings.k8s_home == "shared" else None)
     bwrap = await asyncio.to_thread(_find_sandbox, settings)
     if bwrap is None:
         hub.warnings.append(NOT_APART)

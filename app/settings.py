@@ -149,6 +149,11 @@ class Settings:
     bind: str = _option(_bind, "127.0.0.1:8000", "Where the Hub listens.")
     public_url: str = _option(_url, "", "The address people use; default: http:// and HUB_BIND.")
     trusted_proxies: int = _option(_count, 0, "How many proxies in front add X-Forwarded-For (0: none is believed).")
+    linger: timedelta = _option(
+        _duration,
+        timedelta(seconds=2),
+        "How long SIGTERM lets the Hub go on serving, so that load balancers find out; it is gone 8 s later at most.",
+    )
     data_dir: Path = _option(
         _path, lambda: Path("data").absolute(), "Homes, runs, the secret key, the private Postgres."
     )
@@ -176,6 +181,12 @@ class Settings:
     start_timeout: timedelta = _option(_duration, timedelta(seconds=60), "A start that takes longer has failed.")
     stop_grace: timedelta = _option(_duration, timedelta(seconds=5), "How long a program may take to end by itself.")
     max_runs: int = _option(_count, 100, "Most runs at once, over all users; more wait in a queue.")
+    starts_per_minute: int = _option(
+        _count, 0, "Most starts in a minute, over all users, where a cluster is to be spared; 0: any number."
+    )
+    warm_runs: int = _option(
+        _count, 0, "Runs that are kept ready for whoever needs no volume, so that they start at once (Kubernetes only)."
+    )
     max_upload: int = _option(_size, 10**9, "Largest file that may be uploaded.")
     session_python: Path = _option(
         _path, lambda: PROJECT / ".venv-session" / "bin" / "python", "The Python that has VisiData and its loaders."
@@ -212,10 +223,13 @@ class Settings:
     k8s_cpu: float = _option(_cores, 2.0, "Most processor cores that a session may use.")
     k8s_cpu_request: float = _option(_cores, 0.1, "Processor cores that are kept free for each session.")
     k8s_tmp_size: int = _option(_size, 1 << 30, "Most that a session may keep in /tmp.")
-    k8s_home: Literal["emptydir", "pvc"] = _option(
-        _choice("emptydir", "pvc"),
+    k8s_home: Literal["emptydir", "pvc", "shared"] = _option(
+        _choice("emptydir", "pvc", "shared"),
         "emptydir",
-        "Where homes are: emptydir (gone with the run) or pvc (a volume for each user).",
+        "Where homes are: emptydir (gone with the run), pvc (a volume for each user) or shared (one volume, the Hub's too).",
+    )
+    k8s_home_claim: str = _option(
+        _text, "", "With shared homes: the claim of the volume that the Hub has at `homes` in HUB_DATA_DIR."
     )
     k8s_home_size: int = _option(_size, 1 << 30, "Most that a home may hold.")
     k8s_home_access: Literal["ReadWriteOnce", "ReadWriteMany"] = _option(
@@ -231,6 +245,8 @@ class Settings:
         host = self.bind.rpartition(":")[0]
         if self.runtime == "kubernetes" and not self.secret_key:
             raise SettingsError("HUB_SECRET_KEY is required with HUB_RUNTIME=kubernetes: replicas must share it.")
+        if self.warm_runs and self.runtime != "kubernetes":
+            raise SettingsError("HUB_WARM_RUNS needs HUB_RUNTIME=kubernetes: no other runtime keeps runs ready.")
         if self.secret_key and len(self.secret_key) < 32:
             raise SettingsError("HUB_SECRET_KEY is too short: use 32 characters or more, made at random.")
         if self.database_pool < 1:
@@ -239,6 +255,8 @@ class Settings:
             raise SettingsError("HUB_LOG_LEVEL takes DEBUG, INFO, WARNING or ERROR.")
         if not 1024 <= self.k8s_port <= 65535:
             raise SettingsError("HUB_K8S_PORT takes a port from 1024 to 65535: sessions do not run as root.")
+        if self.k8s_home == "shared" and not self.k8s_home_claim:
+            raise SettingsError("HUB_K8S_HOME=shared needs HUB_K8S_HOME_CLAIM, the claim of the volume with the homes.")
         if self.k8s_cpu_request > self.k8s_cpu:
             raise SettingsError("HUB_K8S_CPU_REQUEST is above HUB_K8S_CPU, the most that a session may use.")
         for name in ("memory", "tmp_size", "home_size"):
@@ -250,6 +268,14 @@ class Settings:
         if not self.public_url:
             shown = host if host not in ("0.0.0.0", "[::]") else "127.0.0.1"  # noqa: S104  (compared, not bound)
             object.__setattr__(self, "public_url", f"http://{shown}:{self.bind.rpartition(':')[2]}")
+
+    def reaches_home(self, *, guest: bool) -> bool:
+        """Whether the Hub itself has a person's files at hand, to show them, take uploads and open them in a session."""
+        return self.runtime == "local" or (self.k8s_home == "shared" and not guest)
+
+    def keeps_home(self, *, guest: bool) -> bool:
+        """Whether files that a person saved in a session are still there when it has stopped."""
+        return self.runtime == "local" or (self.k8s_home != "emptydir" and not guest)
 
     @property
     def loopback_only(self) -> bool:

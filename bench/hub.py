@@ -28,9 +28,27 @@ class RunningHub:
     data_dir: Path
     cookie: str
     token: str
+    pid: int
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def create(self, source: str = "") -> str:
+        """A session that runs; its id."""
+        connection = self.connect()
+        path = self.post(connection, "/sessions", source=source, open="1").getheader("Location") or ""
+        connection.request("GET", f"{path}/state?wait=running&timeout=25", headers={"Cookie": self.cookie})
+        answer = connection.getresponse().read()
+        assert b'"running"' in answer, answer
+        return path.rpartition("/")[2]
+
+    def run_of(self, session: str) -> tuple[str, str]:
+        """Address and credential of a session's run, to go to it past the Hub."""
+        (agent,) = (json.loads(one.read_text()) for one in self.data_dir.glob(f"runs/{session}-*/agent.json"))
+        environment = Path(f"/proc/{agent['pid']}/environ").read_bytes().split(b"\0")
+        name = b"HUB_RUN_CREDENTIAL="
+        (credential,) = (one.removeprefix(name).decode() for one in environment if one.startswith(name))
+        return agent["address"], credential
 
     def post(self, connection: http.client.HTTPConnection, path: str, **form: str) -> http.client.HTTPResponse:
         """A form as a browser sends it."""
@@ -66,7 +84,7 @@ def a_hub(*, core: int | None = None, **settings: str) -> Iterator[RunningHub]:
                     break
             else:
                 raise SystemExit("the Hub did not start")
-            yield _log_in(port, data_dir, environment)
+            yield _log_in(port, data_dir, environment, server.pid)
         finally:
             for agent in data_dir.glob("runs/*/agent.json"):
                 with suppress(ProcessLookupError):
@@ -75,13 +93,13 @@ def a_hub(*, core: int | None = None, **settings: str) -> Iterator[RunningHub]:
             server.communicate(timeout=30)
 
 
-def _log_in(port: int, data_dir: Path, environment: dict[str, str]) -> RunningHub:
+def _log_in(port: int, data_dir: Path, environment: dict[str, str], pid: int) -> RunningHub:
     def hub(*arguments: str) -> str:
         return subprocess.run([HUB, *arguments], env=environment, capture_output=True, text=True, check=True).stdout
 
     link = re.search(r"/login/link/\S+", hub("user", "add", "bench@example.org", "--admin"))
     assert link is not None
-    running = RunningHub(port, data_dir, "", hub("token", "create", "bench@example.org").strip())
+    running = RunningHub(port, data_dir, "", hub("token", "create", "bench@example.org").strip(), pid)
     response = running.post(running.connect(), link[0])
     cookies = [value.partition(";")[0] for name, value in response.getheaders() if name.lower() == "set-cookie"]
     running.cookie = "; ".join(cookie for cookie in cookies if cookie.startswith("hub_login="))

@@ -23,10 +23,11 @@ EVERYTHING = 10_000  # Milliseconds in which what is waited for must show, on a 
 
 @dataclass
 class Person:
-    """Somebody with an account, logged in: `state` is their browser's cookies, `api` speaks for them by token."""
+    """Somebody with an account, logged in: `state` is their browser's cookies, `api` speaks for them by their token."""
 
     email: str
     state: StorageState
+    token: str
     api: APIRequestContext
 
     async def create(self, **body: object) -> str:
@@ -82,6 +83,20 @@ class Terminal:
         lines: list[str] = seen["lines"]
         return lines
 
+    async def watch(self) -> None:
+        """Note down from now on when it is not connected, and which keys the page says it has not sent."""
+        await self.page.evaluate(_WATCH)
+
+    async def absences(self) -> list[float]:
+        """How long each time that it was not connected took until it was again, in seconds."""
+        found: list[float] = await self.page.evaluate("watched.absences")
+        return found
+
+    async def keys(self) -> tuple[str, str]:
+        """Of the keys that were pressed: those that the page has sent, and those that it said it has not."""
+        keys = await self.page.evaluate("watched.keys")
+        return "".join(key for key, sent in keys if sent), "".join(key for key, sent in keys if not sent)
+
     async def press(self, *keys: str) -> None:
         for key in keys:
             await self.page.keyboard.press(key)
@@ -120,6 +135,27 @@ async def until(page: Page, condition: str) -> None:
         EVERYTHING,
     )
     assert found, f"It never came to this: {condition}"
+
+
+_WATCH = """() => {
+  const terminal = document.getElementById("terminal");
+  const watched = (window.watched = { absences: [], keys: [] });
+  let since = null;
+  new MutationObserver(() => {
+    const connected = terminal.dataset.terminalState === "connected";
+    if (!connected) since ??= performance.now();
+    else if (since !== null) {
+      watched.absences.push((performance.now() - since) / 1000);
+      since = null;
+    }
+  }).observe(terminal, { attributeFilter: ["data-terminal-state"] });
+  addEventListener("keydown", (event) => watched.keys.push([event.key, true]), { capture: true });
+  new MutationObserver((changes) => {
+    for (const node of changes.flatMap((change) => [...change.addedNodes])) {
+      if (node.textContent.includes("that key was not sent")) watched.keys.at(-1)[1] = false;
+    }
+  }).observe(document.getElementById("toasts"), { childList: true });
+}"""
 
 
 _LOOK = """([texts, butNot, inOrder, within]) => new Promise((answer) => {

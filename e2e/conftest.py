@@ -20,10 +20,11 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 
 from e2e.browser import Browse, Person, follow_link, invite, launch, log_in, make_first_admin, make_token
 from e2e.hub import HubProcess
+from e2e.replicas import Replicas
 
 RESULTS = Path(__file__).resolve().parent.parent / "test-results"
 ELSEWHERE = os.environ.get("HUB_URL", "").rstrip("/")
-OWN = {"own_hub", "strict_hub"}  # Fixtures that are a Hub which the tests may do anything to.
+OWN = ("replicas", "strict_hub", "own_hub")  # Fixtures that are a Hub which the tests may do anything to.
 
 _FAILED = pytest.StashKey[bool]()
 
@@ -33,7 +34,7 @@ def pytest_report_header() -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if ELSEWHERE and OWN & set(getattr(item, "fixturenames", ()))]
+    left_out = [item for item in items if ELSEWHERE and {*OWN} & set(getattr(item, "fixturenames", ()))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -85,6 +86,13 @@ async def strict_hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     await hub.close()
 
 
+@pytest.fixture(scope="module")
+async def replicas(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replicas]:
+    """Two replicas behind a load balancer."""
+    async with Replicas(tmp_path_factory.mktemp("replicas")) as replicas:
+        yield replicas
+
+
 @pytest.fixture(scope="session")
 def url(request: pytest.FixtureRequest) -> str:
     """The address of the Hub under test."""
@@ -114,9 +122,9 @@ async def browse(chromium: Browser, request: pytest.FixtureRequest, tmp_path: Pa
         contexts.append(context)
         return await context.new_page()
 
-    hub: HubProcess | None = None
+    hub: HubProcess | Replicas | None = None
     if not ELSEWHERE:
-        hub = request.getfixturevalue("strict_hub" if "strict_hub" in request.fixturenames else "own_hub")
+        hub = request.getfixturevalue(next((name for name in OWN if name in request.fixturenames), "own_hub"))
     yield browse
     if request.node.stash.get(_FAILED, False):
         await _save(RESULTS / re.sub(r"\W+", "-", request.node.name), contexts, hub)
@@ -125,7 +133,7 @@ async def browse(chromium: Browser, request: pytest.FixtureRequest, tmp_path: Pa
     assert not problems, "\n".join(problems)
 
 
-async def _save(folder: Path, contexts: list[BrowserContext], hub: HubProcess | None) -> None:
+async def _save(folder: Path, contexts: list[BrowserContext], hub: HubProcess | Replicas | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(page for context in contexts for page in context.pages):
         await page.screenshot(path=folder / f"page-{number}.png")
@@ -155,7 +163,7 @@ async def as_person(page: Page, url: str, email: str, playwright: Playwright) ->
     state = await page.context.storage_state()
     await page.context.close()
     api = await playwright.request.new_context(base_url=url, extra_http_headers={"Authorization": f"Bearer {token}"})
-    return Person(email, state, api)
+    return Person(email, state, token, api)
 
 
 @pytest.fixture(scope="session")

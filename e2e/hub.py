@@ -59,16 +59,16 @@ class HubProcess:
         before = len(self.log)
         # A pipe of our own: a killed Hub's Postgres goes on and may hold its end, and the Hub is gone all the same.
         read, write = os.pipe()
-        self._process = await asyncio.create_subprocess_exec(
+        process = self._process = await asyncio.create_subprocess_exec(
             HUB, "serve", env=self._environment, cwd=self.folder, stdout=write, stderr=write, start_new_session=True
         )
         os.close(write)
         self._reader = asyncio.create_task(self._read(read), name="read what the Hub prints")
         serves = asyncio.create_task(self.said(r"Ctrl-C stops it", since=before, within=START_WITHIN))
-        ends = asyncio.create_task(self._process.wait())
+        ends = asyncio.create_task(process.wait())
         await asyncio.wait({serves, ends}, return_when=asyncio.FIRST_COMPLETED)
         ends.cancel()
-        if self._process.returncode is not None:
+        if process.returncode is not None:
             serves.cancel()
             self._process = None
             raise AssertionError(f"The Hub did not start. It said:\n{self.log[before:]}")
@@ -127,6 +127,17 @@ class HubProcess:
         for agent in left:
             agent.kill()
         shutil.rmtree(self.data / "runs", ignore_errors=True)
+
+
+async def fetch(hub: HubProcess, path: str) -> tuple[int, str]:
+    """Status and body of what this very Hub answers to a GET, whatever stands in front of it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    finally:
+        writer.close()
+    return int(head.split()[1]), body
 
 
 def _free_port() -> int:

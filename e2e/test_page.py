@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -272,11 +273,21 @@ async def test_full_screen_says_how_to_leave_it(url: str, ada: Person, browse: B
 # What a person has chosen
 
 
+@pytest.fixture
+async def chooser(grace: Person, url: str, browse: Browse) -> AsyncIterator[Person]:
+    """Grace, who has chosen nothing; and again when the test is done, whatever became of it."""
+    yield grace
+    page = await browse(grace)
+    form = {"theme": "system", "font": "system", "size": "14", "guard": "on"}
+    answer = await page.request.post(f"{url}/account/terminal", form=form, headers={"Origin": url})
+    assert answer.ok, answer.status
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_theme_is_kept_for_the_person_and_comes_with_the_page(
-    url: str, grace: Person, browse: Browse, size: str
+    url: str, chooser: Person, browse: Browse, size: str
 ) -> None:
-    terminal = await penguins(browse, grace, url, color_scheme="light", **SIZES[size])
+    terminal = await penguins(browse, chooser, url, color_scheme="light", **SIZES[size])
     page = terminal.page
     for theme, colour in {
         "dark": "rgb(18, 20, 23)",
@@ -287,18 +298,17 @@ async def test_a_theme_is_kept_for_the_person_and_comes_with_the_page(
             await run(terminal, "theme:", theme)
         assert (await kept.value).status == 204
         assert await colour_behind(terminal) == colour
-        other = await browse(grace, color_scheme="dark", java_script_enabled=False)
+        other = await browse(chooser, color_scheme="dark", java_script_enabled=False)
         await other.goto(page.url)
         shown = await other.locator("#terminal").evaluate("(element) => getComputedStyle(element).backgroundColor")
         assert shown == colour
-    async with page.expect_response("**/account/terminal"):
-        await run(terminal, "theme: as the system")
+    await run(terminal, "theme: as the system")
     await page.emulate_media(color_scheme="dark")
     assert await colour_behind(terminal) == "rgb(18, 20, 23)"
 
 
-async def test_the_font_is_chosen_in_a_dialog_and_seen_at_once(url: str, grace: Person, browse: Browse) -> None:
-    terminal = await penguins(browse, grace, url)
+async def test_the_font_is_chosen_in_a_dialog_and_seen_at_once(url: str, chooser: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, chooser, url)
     page = terminal.page
     rows = len(await terminal.sees("Adelie"))
     await page.locator("#menu summary").click()
@@ -316,13 +326,13 @@ async def test_the_font_is_chosen_in_a_dialog_and_seen_at_once(url: str, grace: 
         await run(terminal, "smaller font")
     await page.goto(f"{url}/account")
     await expect(page.get_by_label("Font size")).to_have_value("27")
-    await page.get_by_label("Font size").fill("14")
+    await page.get_by_label("Font size").fill("20")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_text("Your terminals will look like that.")).to_be_visible()
 
 
-async def test_a_size_that_cannot_be_is_not_taken(url: str, grace: Person, browse: Browse) -> None:
-    terminal = await penguins(browse, grace, url)
+async def test_a_size_that_cannot_be_is_not_taken(url: str, chooser: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, chooser, url)
     rows = len(await terminal.sees("Adelie"))
     await run(terminal, "theme, font")
     await terminal.page.get_by_label("Font size").fill("400")
@@ -333,8 +343,8 @@ async def test_a_size_that_cannot_be_is_not_taken(url: str, grace: Person, brows
     assert len(await terminal.sees("Adelie")) == rows
 
 
-async def test_a_wrong_size_does_not_undo_what_was_chosen_before(url: str, grace: Person, browse: Browse) -> None:
-    terminal = await penguins(browse, grace, url)
+async def test_a_wrong_size_does_not_undo_what_was_chosen_before(url: str, chooser: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, chooser, url)
     page = terminal.page
     async with page.expect_response("**/account/terminal"):
         await run(terminal, "theme: high contrast")
@@ -343,12 +353,10 @@ async def test_a_wrong_size_does_not_undo_what_was_chosen_before(url: str, grace
     await terminal.press("Escape")
     await run(terminal, "theme, font")
     await expect(page.get_by_label("Theme")).to_have_value("contrast")
-    async with page.expect_response("**/account/terminal"):
-        await page.get_by_label("Theme").select_option("system")
 
 
-async def test_a_screen_reader_can_be_given_the_screen_as_text(url: str, grace: Person, browse: Browse) -> None:
-    terminal = await penguins(browse, grace, url)
+async def test_a_screen_reader_can_be_given_the_screen_as_text(url: str, chooser: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, chooser, url)
     page = terminal.page
     await expect(page.locator(".xterm-accessibility")).to_have_count(0)
     await run(terminal, "screen reader")
@@ -356,9 +364,6 @@ async def test_a_screen_reader_can_be_given_the_screen_as_text(url: str, grace: 
         await page.get_by_label("screen reader").check()
     await terminal.press("Escape")
     await expect(page.locator(".xterm-accessibility")).to_contain_text("Torgersen")
-    async with page.expect_response("**/account/terminal"):
-        await run(terminal, "screen reader")
-        await page.get_by_label("screen reader").uncheck()
 
 
 async def test_the_screen_stays_when_the_browser_takes_webgl_away(url: str, ada: Person, browse: Browse) -> None:
@@ -418,9 +423,9 @@ async def test_a_tab_in_which_nobody_has_typed_just_closes(url: str, ada: Person
 
 
 async def test_nothing_is_asked_where_that_was_not_wanted_or_nothing_runs(
-    url: str, grace: Person, browse: Browse
+    url: str, chooser: Person, browse: Browse
 ) -> None:
-    terminal = await penguins(browse, grace, url)
+    terminal = await penguins(browse, chooser, url)
     page = terminal.page
     await terminal.press("j")
     await terminal.sees("go-down")
@@ -429,14 +434,13 @@ async def test_nothing_is_asked_where_that_was_not_wanted_or_nothing_runs(
         await page.get_by_label("Ask before a tab closes").uncheck()
     await terminal.press("Escape")
     assert not await asks_before_it_closes(page)
-    other = Terminal(await browse(grace))
+    other = Terminal(await browse(chooser))
     await other.page.goto(page.url)
     await other.is_connected()
     await run(other, "theme, font")
     async with other.page.expect_response("**/account/terminal"):
         await other.page.get_by_label("Ask before a tab closes").check()
-    await other.press("Escape")
-    await other.press("j")
+    await other.press("Escape", "j")
     await run(other, "stop the session")
     await other.page.get_by_role("button", name="Stop it").click()
     await expect(other.page.locator("#panel")).to_contain_text("You stopped it.")

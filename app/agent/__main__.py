@@ -1,7 +1,7 @@
 """The agent's command line. Must import nothing slow: VisiData waits for it.
 
 python -m app.agent run --dir RUNDIR [--listen HOST:PORT] [--gotty PATH] [--grace SECONDS] [--detach]
-                        [--cwd DIR] [--ending-file FILE] -- COMMAND [ARGUMENT...]
+                        [--cwd DIR] [--ending-file FILE] [--wait] -- COMMAND [ARGUMENT...]
 python -m app.agent visidata [OPTION...] [-- PATH]
 """
 

@@ -1,9 +1,10 @@
 """What a real GoTTY runs for each connection: carries bytes between its terminal and the holder of the program's PTY.
 
-Run as a script, `python bridge.py SOCKET`; it starts for each connection, so it imports next to nothing. It must not
+Run as a script, `python bridge.py SOCKET [ARGUMENT...]`; it starts for each connection, so it imports next to nothing. It must not
 read what it carries, and ends when either side does.
 
-The holder gets messages, each a HEADER (kind, length of the payload) and its payload; what comes back is raw output.
+The holder gets messages, each a HEADER (kind, length of the payload) and its payload, the first of them the arguments;
+what comes back is raw output.
 """
 
 from __future__ import annotations
@@ -20,17 +21,20 @@ import tty
 from types import FrameType
 
 HEADER = struct.Struct("!cH")
+ARGUMENTS = b"a"  # What the client wants to see, for a program that has not begun: joined by NULs, which none holds.
 INPUT = b"i"
 RESIZE = b"r"
 SIZE = struct.Struct("!HH")  # The payload of RESIZE: columns, rows.
 PIECE = 16 * 1024  # Bytes read at once. Nothing more is read from a side until the other has taken it.
 
 
-def attach(path: str) -> int:
+def attach(path: str, arguments: list[str]) -> int:
     """Carry until either side ends. Returns the exit code."""
     with socket.socket(socket.AF_UNIX) as holder:
         try:
             holder.connect(path)
+            # A larger one than this is no path; the kernel takes it whole.
+            holder.sendall(_message(ARGUMENTS, "\0".join(arguments).encode("utf-8", "surrogateescape")[:PIECE]))
         except OSError as error:
             sys.stderr.write(f"The session does not answer: {error.strerror}\n")
             return 1
@@ -91,4 +95,4 @@ def _message(kind: bytes, payload: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(attach(sys.argv[1]))
+    sys.exit(attach(sys.argv[1], sys.argv[2:]))

@@ -43,11 +43,14 @@ async def gotty_front(
     credential: str,
     listen: tuple[str, int],
     announce: Callable[[str], None],
+    *,
+    permit_arguments: bool = False,
 ) -> AsyncIterator[None]:
     """Serve until left; by then the holder should be closed, so that bridges end by themselves.
 
     Calls `announce` with host:port each time that a GoTTY answers. Raises OSError when the socket cannot be made, and
-    GottyFailed out of the body when GoTTY does not come to answer.
+    GottyFailed out of the body when GoTTY does not come to answer. `permit_arguments`: clients may bring arguments for a
+    program that waits for them.
     """
     bridges: set[asyncio.Task[None]] = set()
 
@@ -57,7 +60,8 @@ async def gotty_front(
         task.add_done_callback(bridges.discard)
 
     async with await asyncio.start_unix_server(carry, sock=_listen()):
-        keeper = asyncio.create_task(_keep(children, path, credential, listen, announce), name="gotty")
+        keeping = _keep(children, path, credential, listen, announce, permit_arguments)
+        keeper = asyncio.create_task(keeping, name="gotty")
         body = asyncio.current_task()
         assert body is not None  # noqa: S101  (this is a coroutine)
         keeper.add_done_callback(lambda task: None if task.cancelled() else body.cancel())
@@ -89,7 +93,13 @@ def _listen() -> socket.socket:
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, holder: Holder) -> None:
-    client = holder.attach()
+    try:
+        kind, payload = await _message(reader)
+    except (ConnectionError, asyncio.IncompleteReadError):  # The client has gone already.
+        writer.close()
+        return
+    given = payload.decode("utf-8", "surrogateescape") if kind == bridge.ARGUMENTS else ""
+    client = holder.attach(given.split("\0") if given else [])
     pumps = [
         asyncio.create_task(_send_output(writer, client), name="output"),
         asyncio.create_task(_take_messages(reader, client, holder), name="messages"),
@@ -114,16 +124,26 @@ async def _send_output(writer: asyncio.StreamWriter, client: Client) -> None:
 async def _take_messages(reader: asyncio.StreamReader, client: Client, holder: Holder) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
-            kind, length = bridge.HEADER.unpack(await reader.readexactly(bridge.HEADER.size))
-            payload = await reader.readexactly(length)
+            kind, payload = await _message(reader)
             if kind == bridge.INPUT:
                 await holder.type(client, payload)
             elif kind == bridge.RESIZE:
                 holder.resize(client, Size(*bridge.SIZE.unpack(payload)))
 
 
+async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """The next message of a bridge: (kind, payload)."""
+    kind, length = bridge.HEADER.unpack(await reader.readexactly(bridge.HEADER.size))
+    return kind, await reader.readexactly(length)
+
+
 async def _keep(
-    children: Children, path: str, credential: str, listen: tuple[str, int], announce: Callable[[str], None]
+    children: Children,
+    path: str,
+    credential: str,
+    listen: tuple[str, int],
+    announce: Callable[[str], None],
+    permit_arguments: bool,
 ) -> None:
     """Have a GoTTY running. It keeps its port when it has answered there once, so that clients find it.
 
@@ -133,7 +153,7 @@ async def _keep(
     delay, failures = FIRST_DELAY, 0
     while failures < TRIES:
         port = port or _free_port(host)
-        Path(CONFIG).write_text(_config(host, port))
+        Path(CONFIG).write_text(_config(host, port, permit_arguments))
         command = [path, "--config", CONFIG, sys.executable, "-I", bridge.__file__, SOCKET]
         pid, ended = children.start(command, _environment(os.environ, credential))
         try:
@@ -159,7 +179,7 @@ def _free_port(host: str) -> int:
         return port
 
 
-def _config(host: str, port: int) -> str:
+def _config(host: str, port: int, permit_arguments: bool) -> str:
     """GoTTY's options, in the names that all dialects know; what one does not know it passes over.
 
     Basic authentication is asked for by name: without it, yudai's 2.0 alpha shows the credential to anybody at
@@ -169,7 +189,7 @@ def _config(host: str, port: int) -> str:
         "address": host,
         "port": str(port),
         "permit_write": True,
-        "permit_arguments": False,
+        "permit_arguments": permit_arguments,
         "enable_basic_auth": True,
         "enable_reconnect": False,
         "title_format": "VisiData",

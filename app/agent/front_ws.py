@@ -10,6 +10,7 @@ import contextlib
 import hmac
 import http
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -25,6 +26,9 @@ FIRST_MESSAGE = 10.0  # Seconds that a new connection has to say who it is.
 PING_EVERY = 20.0  # Seconds: load balancers cut connections that are silent for 60.
 # Seconds without an answer to a ping. Long, since a client that holds the output back does not read pings either.
 PING_TIMEOUT = 120.0
+# Bytes of output that the kernel may hold for a client. Linux would let it grow to megabytes, and all of them are still
+# shown after a person has interrupted a flood.
+ON_THE_WAY = 64 * 1024
 LAST_CLOSE = 1.0  # Seconds that a client has to answer a close.
 
 # Broken handshakes (port scans, probes) would otherwise be logged with tracebacks.
@@ -53,6 +57,8 @@ async def websocket_front(
         logger=log,
     )
     async with serving as server:
+        for listener in server.sockets:  # Connections take it over.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ON_THE_WAY)
         announce(show_address(*next(iter(server.sockets)).getsockname()[:2]))
         try:
             yield
@@ -77,13 +83,13 @@ def _answer(connection: ServerConnection, request: Request) -> Response | None:
 async def _serve(connection: ServerConnection, holder: Holder, credential: str) -> None:
     try:
         async with asyncio.timeout(FIRST_MESSAGE):
-            token = gotty.read_token(await connection.recv())
+            hello = gotty.read_hello(await connection.recv())
     except (gotty.ProtocolViolation, ConnectionClosed, TimeoutError):
-        token = ""
-    if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), credential.encode()):
+        hello = gotty.Hello("")
+    if not hmac.compare_digest(hello.token.encode("utf-8", "surrogatepass"), credential.encode()):
         await _close(connection, 1008)
         return
-    client = holder.attach()
+    client = holder.attach(hello.arguments)
     pinged = asyncio.Event()
     pumps = [
         asyncio.create_task(_send_output(connection, client, holder.title), name="output"),

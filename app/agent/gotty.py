@@ -19,6 +19,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 SUBPROTOCOL = "webtty"
 # GoTTY announces 1,024 and drops who sends more. A larger one lets a paste through in fewer messages.
@@ -59,18 +60,29 @@ class Ignored:
 Message = Input | Ping | Resize | Ignored
 
 
-def read_token(message: str | bytes) -> str:
-    """The AuthToken of a client's first message. Arguments are not for us: the program is fixed."""
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A client's first message: its token, and the arguments that it has for a program which has not begun yet."""
+
+    token: str
+    arguments: tuple[str, ...] = ()
+
+
+def read_hello(message: str | bytes) -> Hello:
+    """A client's first message. Its Arguments are a URL's query: `?arg=one&arg=two` (GoTTY's `handlers.go`)."""
     if not isinstance(message, str):
         raise ProtocolViolation("the first message must be text")
     try:
         hello = json.loads(message)
     except (ValueError, RecursionError):
         raise ProtocolViolation("the first message must be JSON") from None
-    token = hello.get("AuthToken", "") if isinstance(hello, dict) else None
-    if not isinstance(token, str):
-        raise ProtocolViolation("the first message must be an object with a text AuthToken")
-    return token
+    if not isinstance(hello, dict):
+        raise ProtocolViolation("the first message must be an object")
+    token, query = hello.get("AuthToken", ""), hello.get("Arguments", "")
+    if not isinstance(token, str) or not isinstance(query, str):
+        raise ProtocolViolation("AuthToken and Arguments must be text")
+    found = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
+    return Hello(token, tuple(value for name, value in found if name == "arg"))
 
 
 class Decoder:

@@ -12,13 +12,17 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable, Sequence
 
 from app.agent.children import signal_group
 from app.agent.modes import ModeTracker
 from app.agent.start import Size, set_size
 
 FRAME = 32 * 1024  # Most bytes given to a client at once: a message costs more than its bytes, up to about here.
-OUTPUT_LIMIT = 1 << 20  # Bytes that may wait for one client. A whole repaint of a large window is under 64 KiB.
+ENOUGH = (
+    1 << 17
+)  # Bytes that wait for every client: then the program is, since people see all of it after an interrupt.
+OUTPUT_LIMIT = 1 << 20  # Bytes that may wait for one client while others keep up; then it is repainted instead.
 INPUT_LIMIT = 1 << 20  # Bytes that may wait for the program. Who types more waits.
 READ_AT_ONCE = 64 * 1024  # So that a program that prints without end leaves the event loop to others too.
 # Seconds. Output is gathered for this long after a frame has gone out, unless a key was typed since.
@@ -34,9 +38,13 @@ TAIL = 4096  # Bytes of output kept to tell how the program ended.
 
 
 class Client:
-    """One reader of the program's output, made by `Holder.attach`. Not live yet, it gets nothing."""
+    """One reader of the program's output, made by `Holder.attach`. Not live yet, it gets nothing.
 
-    def __init__(self, holder: Holder) -> None:
+    `arguments` are what it wants to see, for a program that has not begun.
+    """
+
+    def __init__(self, holder: Holder, arguments: Sequence[str]) -> None:
+        self.arguments = arguments
         self._holder = holder
         self._waiting = bytearray()
         self._wake = asyncio.Event()
@@ -90,10 +98,15 @@ class Client:
 
 
 class Holder:
-    """The program's terminal. `closed` once all output has been handed out and the run is over."""
+    """The program's terminal. `closed` once all output has been handed out and the run is over.
 
-    def __init__(self, master: int, size: Size) -> None:
+    A program that waits begins with its first live client: `begin_program` is called with that client's arguments,
+    once, when the terminal has that client's size.
+    """
+
+    def __init__(self, master: int, size: Size, begin_program: Callable[[Sequence[str]], None] | None = None) -> None:
         self.closed = False
+        self._begin_program = begin_program
         self._master = master
         self._size = size
         self._loop = asyncio.get_running_loop()
@@ -124,9 +137,9 @@ class Holder:
 
     # Clients
 
-    def attach(self) -> Client:
+    def attach(self, arguments: Sequence[str] = ()) -> Client:
         """A new client. Its output begins with its first size, or soon without one."""
-        client = Client(self)
+        client = Client(self, arguments)
         self._clients.add(client)
         self._loop.call_later(FIRST_SIZE, self._begin_without_size, client)
         return client
@@ -140,7 +153,11 @@ class Holder:
         """Let the client have output from here on: first the modes, then what makes the program repaint all."""
         client.live, client.behind = True, False
         client.push(self._modes.restore())
-        if self._read_count:
+        if self._begin_program is not None:
+            self._set_size(self._size)
+            self._begin_program(client.arguments)
+            self._begin_program = None
+        elif self._read_count:
             self._repaint()
         else:
             self._set_size(self._size)
@@ -159,9 +176,12 @@ class Holder:
             self._set_size(size)
 
     def _repaint(self) -> None:
-        """Change the size and change it back: curses repaints all when the size is not what it was."""
+        """Change the size and change it back: curses repaints all when the size is not what it was.
+
+        One row more, never less: where its bottom line goes away, VisiData forgets what is being typed there.
+        """
         columns, rows = self._size
-        self._set_size(Size(columns, rows - 1 if rows > 1 else 2))
+        self._set_size(Size(columns, rows + 1))
         if self._repainting is not None:
             self._repainting.cancel()
         self._repainting = self._loop.call_later(BETWEEN_SIZES, self._repainted)
@@ -211,12 +231,10 @@ class Holder:
             self._loop.call_later(BETWEEN_SIZES, self._nudge)
         for client in live:
             client.push(data)
-        over = [client for client in live if client.backlog > OUTPUT_LIMIT]
-        if not over:
-            return
-        if len(over) < len(live):
-            for client in over:
-                client.drop()
+        if not live or any(client.backlog <= ENOUGH for client in live):
+            for client in live:
+                if client.backlog > OUTPUT_LIMIT:
+                    client.drop()
         elif not self._paused and not self._ending and not self._hung_up.is_set():
             self._paused = True
             self._loop.remove_reader(self._master)
@@ -227,7 +245,7 @@ class Holder:
         if not self._paused:
             return
         live = [client for client in self._clients if client.live]
-        if not live or any(client.backlog <= OUTPUT_LIMIT // 2 for client in live):
+        if not live or any(client.backlog <= ENOUGH // 2 for client in live):
             self._resume()
 
     def _resume(self) -> None:

@@ -12,9 +12,12 @@ import os
 import signal
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from app.agent.waiting import Waiting
 
 CREDENTIAL = "HUB_RUN_CREDENTIAL"
 ALREADY_RUNNING = 75  # EX_TEMPFAIL of sysexits.h.
@@ -40,10 +43,14 @@ class Run(NamedTuple):
     grace: float  # Seconds from asking the program to end to ending it.
     ending_file: str | None  # Where the ending is written too, if anywhere: the container's termination message.
     stop_asked: list[int]  # Signals that came before there was an event loop to take them.
+    waiting: Waiting | None  # Where the program waits for its first client: how to let it begin.
 
 
-def main(arguments: list[str]) -> int:
-    """`run`: returns the exit code once the run is over (in the starter: once it has been detached)."""
+def main(arguments: list[str], read: Callable[[Sequence[str]], list[str]] = list) -> int:
+    """`run`: returns the exit code once the run is over (in the starter: once it has been detached).
+
+    With --wait, `read` makes the program's own arguments of what its first client brings.
+    """
     options, command = _parse(arguments)
     credential = os.environ.get(CREDENTIAL, "")
     if not credential:
@@ -71,11 +78,17 @@ def main(arguments: list[str]) -> int:
     for record in ("agent.json", "exit.json"):
         _remove(record)
     size = _first_size(os.environ)
-    pid, master = spawn(command, program_environment(os.environ), size, cwd)
+    waiting = None
+    if options.wait:
+        from app.agent.waiting import Waiting  # Slow, and needed by few.
+
+        waiting = Waiting(read)
+        command = [*command, str(waiting.theirs)]
+    pid, master = spawn(command, program_environment(os.environ), size, cwd, waiting.theirs if waiting else None)
 
     from app.agent.supervise import supervise  # Slow, and the program loads meanwhile.
 
-    return supervise(Run(pid, master, size, credential, listen, gotty, options.grace, ending_file, stop_asked))
+    return supervise(Run(pid, master, size, credential, listen, gotty, options.grace, ending_file, stop_asked, waiting))
 
 
 def take_lock() -> bool:
@@ -100,10 +113,13 @@ def _write_pid() -> None:
     os.close(descriptor)
 
 
-def spawn(command: list[str], environment: Mapping[str, str], size: Size, cwd: str) -> tuple[int, int]:
+def spawn(
+    command: list[str], environment: Mapping[str, str], size: Size, cwd: str, handed: int | None = None
+) -> tuple[int, int]:
     """Start the command as leader of a session on a PTY of its own; (its pid, the PTY's descriptor).
 
-    What cannot be started says so on its terminal and ends with 127, as in a shell.
+    What cannot be started says so on its terminal and ends with 127, as in a shell. `handed` is a descriptor that the
+    command keeps, and this process does not.
     """
     master, slave = os.openpty()
     set_size(master, size)
@@ -114,12 +130,16 @@ def spawn(command: list[str], environment: Mapping[str, str], size: Size, cwd: s
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
             os.chdir(cwd)
+            if handed is not None:
+                os.set_inheritable(handed, True)
             os.execvpe(command[0], command, environment)  # noqa: S606  (no shell is wanted)
         except OSError as error:
             os.write(2, f"{command[0]}: {error.strerror}\n".encode())
         finally:
             os._exit(127)
     os.close(slave)
+    if handed is not None:
+        os.close(handed)
     return pid, master
 
 
@@ -146,6 +166,12 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--detach", action="store_true", help="go on in the background; the starter exits at once")
     parser.add_argument("--cwd", help="the program's working directory")
     parser.add_argument("--ending-file", help="where the ending is written too, as JSON, such as /dev/termination-log")
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="the command begins with its first client: it gets one more argument, the number of a socket, writes a "
+        "byte there once it has loaded, and reads its own arguments from there, a list in JSON and a line's end",
+    )
     split = arguments.index("--") if "--" in arguments else len(arguments)
     options, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
     if not command:

@@ -20,6 +20,7 @@ from app.agent.children import Children, kill_session, signal_group
 from app.agent.endings import Ending, oom_kills, read_ending, write_record
 from app.agent.holder import Holder
 from app.agent.start import Run
+from app.agent.waiting import Waiting
 
 
 def supervise(run: Run) -> int:
@@ -32,8 +33,10 @@ async def _supervise(run: Run) -> int:
     children = Children()
     ended = children.watch(run.pid)
     asked = _stop_event(run)
-    holder = Holder(run.master, run.size)
+    holder = Holder(run.master, run.size, run.waiting.begin if run.waiting else None)
     try:
+        if run.waiting is not None:
+            await _loaded(run.waiting, asked)  # Whoever finds us listening finds a program that begins at once.
         async with _front(run, holder, children):
             stopped = await _end(run, ended, asked)
             await holder.finish()
@@ -58,7 +61,8 @@ def _front(run: Run, holder: Holder, children: Children) -> AbstractAsyncContext
         return websocket_front(holder, run.credential, run.listen, _announce)
     from app.agent.front_gotty import gotty_front
 
-    return gotty_front(holder, children, run.gotty, run.credential, run.listen, _announce)
+    permit = run.waiting is not None
+    return gotty_front(holder, children, run.gotty, run.credential, run.listen, _announce, permit_arguments=permit)
 
 
 def _stop_event(run: Run) -> asyncio.Event:
@@ -68,6 +72,18 @@ def _stop_event(run: Run) -> asyncio.Event:
     if run.stop_asked:
         asked.set()
     return asked
+
+
+async def _loaded(waiting: Waiting, asked: asyncio.Event) -> None:
+    """Wait until the program has loaded or has ended, or its end is asked for."""
+    either = [
+        asyncio.create_task(waiting.loaded(), name="loading"),
+        asyncio.create_task(asked.wait(), name="stop asked"),
+    ]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    for task in either:
+        task.cancel()
+    await asyncio.gather(*either, return_exceptions=True)
 
 
 async def _end(run: Run, ended: asyncio.Future[int], asked: asyncio.Event) -> bool:

@@ -32,6 +32,17 @@ WATCH = 2.0  # Seconds between two looks at whether the private Postgres lives. 
 COMMAND_TIMEOUT = 15.0  # Seconds. A page that waits longer for Postgres is better told so.
 
 
+class HubConnection(asyncpg.Connection):  # type: ignore[misc]
+    """One that is given back to the pool as it is: the pool's connections are left with nothing to reset.
+
+    No query here leaves a setting, a cursor, an advisory lock or a LISTEN behind, and asking Postgres to clear them after
+    each would double what it is asked. An open transaction is rolled back in any case.
+    """
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 class HubTransaction(PostgresTransaction):
     """Piccolo's, for a world in which requests are cancelled and Postgres is restarted.
 
@@ -104,7 +115,9 @@ class Database:
         if self.private is not None:
             self.engine.config["dsn"] = await asyncio.to_thread(self.private.start)
         try:
-            await self.engine.start_connection_pool(min_size=1, max_size=self.settings.database_pool)
+            await self.engine.start_connection_pool(
+                min_size=1, max_size=self.settings.database_pool, connection_class=HubConnection
+            )
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise SettingsError(
                 f"HUB_DATABASE_URL: no Postgres answers there ({error}). Start it, or correct the address; "
@@ -182,6 +195,9 @@ def is_outage(error: BaseException) -> bool:
     """Whether an exception means that Postgres cannot be reached just now, rather than that a query is wrong."""
     if isinstance(error, asyncpg.InterfaceError):
         return "connection" in str(error).lower() or "pool" in str(error).lower()
+    if isinstance(error, asyncpg.InternalClientError):
+        # Used between a dying server's last word and the connection's end: asyncpg takes the word for another answer.
+        return "cannot switch to state" in str(error)
     return isinstance(
         error,
         OSError

@@ -79,6 +79,7 @@ class Session(Table, tablename="sessions"):
     address = Varchar(length=100, null=True, default=None)
     credential = Varchar(length=100, null=True, default=None)
     queued_at = Timestamptz(null=True, default=None)
+    put_back_at = Timestamptz(null=True, default=None, help_text="When there was no room for it after all.")
     launched_at = Timestamptz(null=True, default=None)
     started_at = Timestamptz(null=True, default=None)
     last_input_at = Timestamptz(null=True, default=None)
@@ -92,4 +93,12 @@ class Session(Table, tablename="sessions"):
     one_session_for_each_form = Unique(["user", "form_key"])
 
 
-TABLES: tuple[type[Table], ...] = (User, LoginLink, ApiToken, Session)
+class Duty(Table, tablename="duties"):
+    """What one replica does for all, until a time: a lease of its own."""
+
+    name = Varchar(length=40, primary_key=True, default="")
+    replica = Varchar(length=64)
+    until = Timestamptz()
+
+
+TABLES: tuple[type[Table], ...] = (User, LoginLink, ApiToken, Session, Duty)

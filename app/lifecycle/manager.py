@@ -32,13 +32,15 @@ from app.terminal.terminal import Terminals
 
 log = logging.getLogger("hub.lifecycle")
 
-CHANNEL = "hub_sessions"  # The trigger in the migrations says `<user> <session>` here.
 LEASE = timedelta(seconds=30)  # How long a replica may take over one step of one session.
 POLL = 2.0  # Seconds. How late a lost notification is made good.
 AT_ONCE = 16  # Sessions that one replica works on at the same time.
 FLUSH_INPUT = timedelta(seconds=5)  # How long input may wait in memory before it is written.
 ORPHAN_GRACE = 30.0  # Seconds that a run without a row, or a row without a run, is left alone.
 SWEEP = 15.0  # Seconds between two sweeps.
+START_LOOK = timedelta(seconds=5)  # How often a start is looked at of which nothing is heard, so that it fails in time.
+NO_ROOM = "The cluster has no room for more just now."
+KEEP_WARM = timedelta(seconds=15)  # How long a replica may keep the warm runs without saying so again.
 HOUSEKEEPING = 60.0  # Seconds between two looks for guests who have gone.
 
 
@@ -63,39 +65,75 @@ class Manager:
         self.replica = f"{socket.gethostname()[:40]}-{secrets.token_hex(6)}"
         self.seen: dict[RunId, Observed] = {}
         self._listed = False  # Whether there has been a full list. Before it, what is not known is unknown, not gone.
+        # What has changed of runs since Postgres was last told (None: it is gone), and whether to compare all with it.
+        self._changed: dict[RunId, Observed | None] = {}
+        self._compare_all = False
+        self._changed_event = asyncio.Event()
         self.lease = LEASE
         self._tasks = Supervisor()
+        self._news = Supervisor()  # Goes on while the replica leaves: people are still attached then.
+        self._leaving = False
         self._wake = asyncio.Event()
         self._working: set[str] = set()
         self._room = False  # Whether a run has ended since the queue was last looked at.
         self._input: set[str] = set()
         self._orphans: dict[RunId, float] = {}
+        self._warm_taken = asyncio.Event()
         self._heard: dict[str, str] = {}
         self._heard_event = asyncio.Event()
 
     def start(self) -> None:
         self._tasks.keep("follow the runtime", self._follow)
+        self._tasks.keep("note changes of runs", self._note_changes, most=5)
         self._tasks.keep("work on due sessions", self._work, most=5)
-        self._tasks.keep("hear changes", self._hear, most=5)
-        self._tasks.keep("tell about changes", self._tell, most=5)
-        self._tasks.keep("write down input", self._write_input, most=5)
+        self._news.keep("hear changes", self._hear, most=5)
+        self._news.keep("tell about changes", self._tell, most=5)
+        self._news.keep("write down input", self._write_input, most=5)
         self._tasks.keep("watch deadlines", self._watch_deadlines, most=5)
         self._tasks.keep("sweep", self._sweep)
         self._tasks.keep("keep house", self._keep_house)
+        if self.settings.runtime == "kubernetes":  # No other has any; with a count of 0, what is left of them goes.
+            self._tasks.keep("keep warm", self._keep_warm)
 
-    async def close(self) -> None:
-        """Stop taking work, write down what is in memory, give the leases back. Runs go on."""
+    async def let_go(self) -> None:
+        """Take no more work and give the leases back, so that other replicas go on with it at once.
+
+        Those who look on here still hear of every change, until `close`. Runs go on.
+        """
+        self._leaving = True
         await self._tasks.close()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
-                await self._flush_input()
                 await queries.release_all(self.replica)
+
+    async def close(self) -> None:
+        """Let go, and write down what is in memory."""
+        await self.let_go()
+        await self._news.close()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1.0):
+                await self._flush_input()
 
     @property
     def synced(self) -> float | None:
         """The age in seconds of the runtime's last word; None before its first full list."""
         at = self.runtime.synced_at
         return time.monotonic() - at if at is not None and self._listed else None
+
+    async def where(self, session: Session) -> str | None:
+        """The address of a running session's run, to be dialled; None where that is not the run that the row speaks of.
+
+        Addresses are used again, so the row's alone will not do.
+        """
+        seen = self.seen.get(session.run)
+        if seen is None:
+            try:
+                seen = await self.runtime.look(session.run, session.run_uid)
+            except RuntimeFailure:
+                return session.address  # Unreachable is not gone, and the run's credential is its own.
+        if seen is None or seen.phase is Phase.ENDED or seen.uid != session.run_uid:
+            return None
+        return seen.address or session.address
 
     def note_input(self, session_id: str) -> None:
         """Somebody typed. Cheap: called for each key."""
@@ -111,27 +149,39 @@ class Manager:
         async for event in self.runtime.observe():
             if isinstance(event, Snapshot):
                 self.seen = {one.run: one for one in event.runs}
-                self._listed = True
-                await self._compare()
+                self._listed = self._compare_all = True
             else:
-                await self._take_in(event)
+                self._take_in(event)
+            self._changed_event.set()
 
-    async def _take_in(self, event: Changed) -> None:
+    def _take_in(self, event: Changed) -> None:
         run = event.run.run
         if event.gone:
             self.seen.pop(run, None)
         else:
             self.seen[run] = event.run
-        if await queries.poke(run):
-            self.wake()
+        self._changed[run] = None if event.gone else event.run
 
-    async def _compare(self) -> None:
-        """After a snapshot: look at every session whose run it lacks or shows as something else."""
-        for run, state in await queries.live_runs(timedelta(0)):
-            seen = self.seen.get(run)
-            if seen is None or seen.phase is not Phase.RUNNING or state != State.RUNNING:
-                await queries.poke(run)
-        self.wake()
+    async def _note_changes(self) -> None:
+        """Have somebody look at the sessions whose runs have changed, all that came meanwhile in one statement.
+
+        After a snapshot these are all whose run it lacks or shows as something else than their row says.
+        """
+        while True:
+            await self._changed_event.wait()
+            self._changed_event.clear()
+            changed, self._changed = self._changed, {}
+            everything, self._compare_all = self._compare_all, False
+            try:
+                if everything:
+                    changed |= {run: self.seen.get(run) for run in await queries.live_runs(timedelta(0))}
+                if changed and await queries.poke(changed):
+                    self.wake()
+            except BaseException:
+                self._changed = changed | self._changed  # Not told, so not forgotten.
+                self._compare_all = self._compare_all or everything
+                self._changed_event.set()
+                raise
 
     # Working on sessions
 
@@ -144,7 +194,7 @@ class Manager:
             free = AT_ONCE - len(self._working)
             if free <= 0:
                 continue  # A slot that comes free wakes us.
-            due = await queries.take_due(self.replica, free, self.lease)
+            due = await queries.take_due(self.replica, free, self.lease, self._working)
             ready: list[Session] = []
             waits_for_room = False
             for session in due:
@@ -157,9 +207,9 @@ class Manager:
                 self._working.add(session.id)
                 self._tasks.spawn(f"work on session {session.id}", self._act(session))
             # Room comes free when a run ended; when nothing was due, the queue is looked at in any case.
-            if waits_for_room or self._room or not due:
-                self._room = False
-                started, _ = await queries.admit(self.settings.max_runs)
+            look, self._room = self._room or not due, False
+            if waits_for_room or (look and await queries.anybody_waits()):
+                started, _ = await queries.admit(self.settings.max_runs, self.settings.starts_per_minute)
                 if started:
                     self.wake()
             if len(due) == free:
@@ -173,7 +223,11 @@ class Manager:
             again = await self._step(session)
             failed = False
         except RuntimeFailure as error:
-            if session.state is State.STARTING and not error.retry:
+            if session.state is State.STARTING and error.reason == Reason.NO_ROOM and not error.retry:
+                log.warning("session %s: %s", session.id, error.message)
+                await queries.put_back(session, self.replica, detail=NO_ROOM)
+                again, failed = None, False
+            elif session.state is State.STARTING and not error.retry:
                 await queries.mark_ended(
                     session, self.replica, state=State.FAILED, reason=Reason(error.reason), detail=error.message
                 )
@@ -181,18 +235,21 @@ class Manager:
             else:
                 log.warning("session %s: %s; trying again", session.id, error.message)
         finally:
+            # Work that is broken off since the replica leaves has not failed: `let_go` gives its lease back.
+            if not self._leaving:
+                with contextlib.suppress(Exception):  # What cannot be given back is taken up again as let fall.
+                    await queries.release(session, self.replica, again_in=again, failed=failed)
             self._working.discard(session.id)
-            with contextlib.suppress(Exception):  # A lost lease is taken up after it ran out.
-                await queries.release(session, self.replica, again_in=again, failed=failed)
             self.wake()
 
     async def _step(self, session: Session) -> timedelta | None:
         """Do what `decide` says. Gives how long until the session has to be looked at again, if at all."""
         run = session.run
         seen = self.seen.get(run)
-        if seen is None and session.state in LIVE:
-            # What is not known is unknown, not gone: ask before anything is concluded.
-            seen = await self.runtime.look(run)
+        to_launch = (session.wanted, session.state, session.run_uid) == (Wanted.RUNNING, State.STARTING, None)
+        if seen is None and session.state in LIVE and not to_launch:
+            # What is not known is unknown, not gone: ask before anything is concluded. A launch asks by itself.
+            seen = await self.runtime.look(run, session.run_uid)
             if seen is not None:
                 self.seen[run] = seen
         do = decide(session.wanted, session.state, seen.phase if seen else None)
@@ -214,11 +271,12 @@ class Manager:
                 await self._ended(session, state=state, reason=reason, detail=detail)
                 return None
             case Do.STOP:
-                await queries.mark_stopping(session, self.replica)
+                if session.state is not State.STOPPING:
+                    await queries.mark_stopping(session, self.replica)
                 grace = self.settings.stop_grace.total_seconds()
-                await self.runtime.stop(run, seen.uid if seen else session.run_uid, grace)
-                # The end itself is seen by `observe`; this is for when it does not come.
-                return timedelta(seconds=0.5 if session.state is not State.STOPPING else grace + 2)
+                await self.runtime.stop(run, seen.uid if seen else session.run_uid or None, grace)
+                # The end itself is seen by `observe`; this is for when it does not come. What nobody has seen has none.
+                return timedelta(seconds=0.5 if seen is None else grace + 2)
             case Do.MARK_STOPPED:
                 why = session.wanted_reason if session.wanted is Wanted.STOPPED else session.reason
                 await self._ended(session, state=State.STOPPED, reason=why, detail="")
@@ -235,7 +293,7 @@ class Manager:
             return None
         assert session.credential is not None  # noqa: S101  (set in the statement that made it `starting`)
         spec = RunSpec(session.run, str(session.user_id), session.credential, session.source, session.guest)
-        seen = await self.runtime.launch(spec)
+        seen = await self._take_warm(session, spec) or await self.runtime.launch(spec)
         self.seen[session.run] = seen
         if seen.phase is Phase.RUNNING:
             await self._running(session, seen)
@@ -246,26 +304,55 @@ class Manager:
             return None
         return await self._wait_for_start(session, seen)
 
+    async def _take_warm(self, session: Session, spec: RunSpec) -> Observed | None:
+        """A run that was kept warm, where there is one for this session; None where one is to be launched.
+
+        The choice is written down first, and whoever goes on with this start goes by it.
+        """
+        chosen = session.run_uid
+        while True:
+            if chosen is None:
+                chosen = self.runtime.offer_warm(spec)
+                if chosen is None:
+                    return None
+                if not await queries.note_choice(session, self.replica, uid=chosen):
+                    raise RuntimeFailure("Another replica goes on with it.", reason=Reason.LOST, retry=True)
+            if not chosen:
+                return None
+            seen = await self.runtime.take_warm(spec, chosen)
+            if seen is not None:
+                self._warm_taken.set()
+                return seen
+            chosen = None
+
     async def _wait_for_start(self, session: Session, seen: Observed | None) -> timedelta | None:
         if session.state is not State.STARTING:
             return None
         if self._overdue(session):
             await self._give_up(session)
             return None
-        if seen is not None:
+        if seen is not None and (seen.uid, seen.detail) != (session.run_uid, session.detail):
             await queries.note_progress(session, self.replica, uid=seen.uid, detail=seen.detail)
-        return timedelta(seconds=1)
+        left = self._left(session)
+        return START_LOOK if left is None else min(START_LOOK, max(left, timedelta(seconds=0.1)))
 
     def _overdue(self, session: Session) -> bool:
+        left = self._left(session)
+        return left is not None and left < timedelta(0)
+
+    def _left(self, session: Session) -> timedelta | None:
+        """How long a start may still take."""
         # By Postgres's clock alone: a replica whose own is wrong must not fail every start.
-        return (
-            session.launched_at is not None
-            and session.read_at is not None
-            and session.read_at - session.launched_at > self.settings.start_timeout
-        )
+        if session.launched_at is None or session.read_at is None:
+            return None
+        return self.settings.start_timeout - (session.read_at - session.launched_at)
 
     async def _give_up(self, session: Session) -> None:
-        seen = self.seen.get(session.run)
+        # What was heard last may be old: one direct look, before somebody's session fails for nothing.
+        seen = await self.runtime.look(session.run, session.run_uid)
+        if seen is not None and seen.phase is Phase.RUNNING:
+            await self._running(session, seen)
+            return
         await self.runtime.stop(session.run, seen.uid if seen else None, self.settings.stop_grace.total_seconds())
         detail = f"It was last seen at: {seen.detail}." if seen and seen.detail else ""
         reason = (seen.reason if seen else None) or Reason.START_TIMEOUT  # What held it up, where that is known.
@@ -273,7 +360,9 @@ class Manager:
 
     async def _running(self, session: Session, seen: Observed | None) -> None:
         if seen is not None and seen.address is not None:
-            await queries.mark_running(session, self.replica, uid=seen.uid, address=seen.address)
+            await queries.mark_running(
+                session, self.replica, uid=seen.uid, address=seen.address, credential=seen.credential
+            )
 
     async def _ended(self, session: Session, *, state: State, reason: Reason | None, detail: str) -> None:
         if await queries.mark_ended(session, self.replica, state=state, reason=reason, detail=detail):
@@ -285,6 +374,22 @@ class Manager:
         if seen is not None and seen.phase is Phase.ENDED:
             self.seen.pop(session.run, None)
             await self.runtime.forget(session.run)
+
+    # What is kept warm
+
+    async def _keep_warm(self) -> None:
+        while True:
+            self._warm_taken.clear()
+            if self._listed and await queries.hold("keep warm", self.replica, KEEP_WARM):
+                live, waiting = await queries.live_and_waiting()
+                count = self.settings.warm_runs
+                # Whoever waits goes first, and near the limit there is nobody for whom it would be kept.
+                make = not waiting and live + count <= self.settings.max_runs
+                try:
+                    await self.runtime.keep_warm(count, make=make)
+                except RuntimeFailure as failure:
+                    log.warning("what is kept warm: %s", failure.message)
+            await within(self._warm_taken, POLL if self.settings.warm_runs else HOUSEKEEPING)
 
     # Hearing and telling
 
@@ -300,7 +405,7 @@ class Manager:
             self.terminals_look_again()
             self.wake()
 
-        await self.database.listen(CHANNEL, heard, connected)
+        await self.database.listen(queries.CHANNEL, heard, connected)
 
     def terminals_look_again(self) -> None:
         """Changes may have been missed: every terminal's session is read again."""
@@ -403,9 +508,9 @@ class Manager:
             else:
                 log.warning("run %s belongs to no session; stopping it", run)
                 await self.runtime.stop(run, seen.uid, self.settings.stop_grace.total_seconds())
-        for run, _ in await queries.live_runs(timedelta(seconds=grace)):
-            if run not in self.seen and await queries.poke(run):
-                self.wake()
+        unseen = {run: None for run in await queries.live_runs(timedelta(seconds=grace)) if run not in self.seen}
+        if unseen and await queries.poke(unseen):
+            self.wake()
 
     async def _keep_house(self) -> None:
         while True:

@@ -5,27 +5,39 @@ Postgres's own. Must decide nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from uuid import UUID
 
+from app.db.tables import Duty
 from app.db.tables import Session as Row
-from app.runtimes.base import Reason, RunId
+from app.runtimes.base import Observed, Reason, RunId
 from app.sessions.models import Session
 from app.sessions.service import QUEUE
 
+CHANNEL = "hub_sessions"  # The trigger in the migrations says `<user> <session>` here.
 ADMISSION_LOCK = 0x48554251  # "HUBQ": one replica at a time lets sessions in, so that the limit holds.
+PACE = timedelta(seconds=6)  # Starts are counted over this long: a pace of 60 a minute lets 6 in at once.
+TRY_AGAIN = timedelta(seconds=5)  # Room that others than the Hub make or take is looked for this often.
+FULL_FOR = timedelta(minutes=1)  # After no try has failed for this long, as many as wait are let in again.
 
 
-async def take_due(replica: str, most: int, lease: timedelta) -> list[Session]:
-    """Lease up to `most` sessions that are due, or whose lease ran out with its work undone."""
+async def take_due(replica: str, most: int, lease: timedelta, working: Collection[str] = ()) -> list[Session]:
+    """Lease up to `most` sessions that are due, or whose lease ran out with its work undone.
+
+    What this replica has leased and is not `working` on (ids) it has let fall, as when Postgres went away in between.
+    """
     rows = await Row.raw(
         """UPDATE sessions SET lease_by = {}, lease_until = now() + {}::interval, due_at = NULL
            WHERE id IN (SELECT id FROM sessions
-                        WHERE (due_at <= now() OR lease_by IS NOT NULL) AND (lease_until IS NULL OR lease_until < now())
+                        WHERE (due_at <= now() OR lease_by IS NOT NULL)
+                          AND (lease_until IS NULL OR lease_until < now() OR lease_by = {}) AND id <> ALL ({})
                         ORDER BY due_at NULLS FIRST LIMIT {} FOR UPDATE SKIP LOCKED)
            RETURNING *, now() AS read_at, (SELECT email IS NULL FROM users WHERE users.id = "user") AS guest""",
         replica,
         lease,
+        replica,
+        list(working),
         most,
     )
     return [Session.from_row(row) for row in rows]
@@ -45,28 +57,60 @@ async def release(session: Session, replica: str, *, again_in: timedelta | None,
 
 
 async def release_all(replica: str) -> None:
-    """The replica leaves: others may take on its work at once."""
+    """The replica leaves: others may take on its work at once, and are told that there is some."""
     await Row.raw(
-        "UPDATE sessions SET lease_by = NULL, lease_until = NULL, due_at = now() WHERE lease_by = {}", replica
+        """WITH freed AS (
+             UPDATE sessions SET lease_by = NULL, lease_until = NULL, due_at = now() WHERE lease_by = {}
+             RETURNING id, "user")
+           SELECT pg_notify({}, "user" || ' ' || id) FROM freed""",
+        replica,
+        CHANNEL,
     )
+    await Duty.raw("DELETE FROM duties WHERE replica = {}", replica)
 
 
-async def poke(run: RunId) -> bool:
-    """Something happened to this run: a manager is to look. False when no session is at this generation."""
+async def poke(seen: Mapping[RunId, Observed | None]) -> bool:
+    """This is what is seen of these runs (None: nothing). Whether a manager is to look at any of their sessions.
+
+    A session whose row says the same already is left alone: every replica hears of every change, and all but the first
+    have nothing to do.
+    """
     rows = await Row.raw(
-        """UPDATE sessions SET due_at = now() WHERE id = {} AND generation = {}
-             AND state IN ('starting', 'running', 'stopping') RETURNING id""",
-        run.session_id,
-        run.generation,
+        """UPDATE sessions SET due_at = now()
+           FROM unnest({}::text[], {}::int[], {}::text[], {}::text[], {}::text[], {}::text[])
+             AS seen (id, generation, phase, uid, address, detail)
+           WHERE sessions.id = seen.id AND sessions.generation = seen.generation AND CASE seen.phase
+             WHEN 'pending' THEN state = 'starting'
+               AND (run_uid, sessions.detail) IS DISTINCT FROM (seen.uid, seen.detail)
+             WHEN 'running' THEN state = 'starting' OR (state = 'running' AND sessions.address IS DISTINCT FROM seen.address)
+             ELSE state IN ('starting', 'running', 'stopping') END
+           RETURNING sessions.id""",
+        [run.session_id for run in seen],
+        [run.generation for run in seen],
+        [one.phase.value if one else "" for one in seen.values()],
+        [one.uid if one else None for one in seen.values()],
+        [one.address if one else None for one in seen.values()],
+        [one.detail if one else None for one in seen.values()],
     )
     return bool(rows)
 
 
-async def admit(max_runs: int) -> tuple[list[Session], int]:
+async def anybody_waits() -> bool:
+    """Whether `admit` would find anything to do."""
+    rows = await Row.raw(
+        "SELECT 1 FROM sessions WHERE wanted = 'running' AND state IN ('stopped', 'failed', 'queued') LIMIT 1"
+    )
+    return bool(rows)
+
+
+async def admit(max_runs: int, per_minute: int = 0) -> tuple[list[Session], int]:
     """Queue what is to run and start as many as there is room for, round robin over users, each user's oldest first.
 
-    Gives the sessions that were started (due at once, generation raised, `credential` new) and how many still wait.
+    At most `max_runs` at once; at most `per_minute` starts, counted over `PACE` (0: any number). After one was put back
+    since the runtime had no room, one at a time is tried, and only once a run has ended or some time has passed. Gives
+    the sessions that were started (due at once, generation raised, `credential` new) and how many still wait.
     """
+    at_once = -(-per_minute * PACE // timedelta(minutes=1)) if per_minute else max_runs
     async with Row._meta.db.transaction():
         await Row.raw("SELECT pg_advisory_xact_lock({})", ADMISSION_LOCK)
         await Row.raw(
@@ -77,27 +121,70 @@ async def admit(max_runs: int) -> tuple[list[Session], int]:
         rows = await Row.raw(
             f"""WITH taken AS (
                  SELECT count(*) AS n FROM sessions WHERE state IN ('starting', 'running', 'stopping')),
+               lately AS (SELECT count(*) AS n FROM sessions WHERE launched_at > now() - {{}}::interval),
+               full_at AS (SELECT max(put_back_at) AS t FROM sessions WHERE put_back_at > now() - {{}}::interval),
+               room AS (SELECT LEAST({{}} - (SELECT n FROM taken), {{}} - (SELECT n FROM lately), CASE
+                   WHEN (SELECT t FROM full_at) IS NULL THEN {{}}
+                   WHEN EXISTS (SELECT FROM sessions WHERE state = 'starting' AND COALESCE(run_uid, '') = '') THEN 0
+                   WHEN (SELECT t FROM full_at) < now() - {{}}::interval THEN 1
+                   WHEN EXISTS (SELECT FROM sessions WHERE ended_at > (SELECT t FROM full_at)) THEN 1
+                   ELSE 0 END) AS n),
                line AS ({QUEUE}),
-               next AS (
-                 SELECT id FROM line ORDER BY position LIMIT GREATEST(0, {{}} - (SELECT n FROM taken)))
+               next AS (SELECT id FROM line ORDER BY position LIMIT GREATEST(0, (SELECT n FROM room)))
                UPDATE sessions SET state = 'starting', generation = generation + 1, run_uid = NULL, address = NULL,
                  credential = 'hub:' || encode(sha256(gen_random_uuid()::text::bytea || gen_random_uuid()::text::bytea),
                                                'hex'),
-                 launched_at = now(), last_input_at = NULL, due_at = now(), attempts = 0
+                 detail = '', launched_at = now(), last_input_at = NULL, due_at = now(), attempts = 0
                WHERE id IN (SELECT id FROM next) RETURNING *""",  # noqa: S608
+            PACE if per_minute else timedelta(0),
+            FULL_FOR,
             max_runs,
+            at_once,
+            max_runs,
+            TRY_AGAIN,
         )
         waiting = await Row.raw("SELECT count(*) AS n FROM sessions WHERE state = 'queued' AND wanted = 'running'")
     return [Session.from_row(row) for row in rows], int(waiting[0]["n"])
 
 
-async def mark_running(session: Session, replica: str, *, uid: str, address: str) -> bool:
+async def put_back(session: Session, replica: str, *, detail: str) -> bool:
+    """The runtime has no room for it: it waits again, in the place that it had. One that is to stop is not to wait."""
     rows = await Row.raw(
-        """UPDATE sessions SET state = 'running', run_uid = {}, address = {}, detail = '', reason = NULL,
-             started_at = now()
+        """UPDATE sessions SET state = 'queued', put_back_at = now(), detail = {}, launched_at = NULL, run_uid = NULL,
+             address = NULL, credential = NULL
+           WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'starting' RETURNING id""",
+        detail[:500],
+        session.id,
+        session.generation,
+        replica,
+    )
+    return bool(rows)
+
+
+async def note_choice(session: Session, replica: str, *, uid: str) -> bool:
+    """Which warm run this session is to get; empty where it is to be launched. False when the lease is lost."""
+    rows = await Row.raw(
+        """UPDATE sessions SET run_uid = {}
+           WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'starting' RETURNING id""",
+        uid,
+        session.id,
+        session.generation,
+        replica,
+    )
+    return bool(rows)
+
+
+async def mark_running(
+    session: Session, replica: str, *, uid: str, address: str, credential: str | None = None
+) -> bool:
+    """It runs. `credential` is the run's own, where that is not the one that it was launched with."""
+    rows = await Row.raw(
+        """UPDATE sessions SET state = 'running', run_uid = {}, address = {}, credential = COALESCE({}, credential),
+             detail = '', reason = NULL, started_at = now()
            WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'starting' RETURNING id""",
         uid,
         address,
+        credential,
         session.id,
         session.generation,
         replica,
@@ -189,14 +276,14 @@ async def stop_overdue(idle: timedelta, max_age: timedelta, margin: timedelta) -
     )
 
 
-async def live_runs(older_than: timedelta) -> list[tuple[RunId, str]]:
-    """(run, state) of the sessions that should have a run, launched at least `older_than` ago."""
+async def live_runs(older_than: timedelta) -> list[RunId]:
+    """The runs that sessions should have, launched at least `older_than` ago."""
     rows = await Row.raw(
-        """SELECT id, generation, state FROM sessions
+        """SELECT id, generation FROM sessions
            WHERE state IN ('starting', 'running', 'stopping') AND launched_at < now() - {}::interval""",
         older_than,
     )
-    return [(RunId(row["id"], row["generation"]), row["state"]) for row in rows]
+    return [RunId(row["id"], row["generation"]) for row in rows]
 
 
 async def known_runs() -> set[RunId]:
@@ -235,3 +322,28 @@ async def users_to_bury() -> list[UUID]:
 
 async def bury(user_id: UUID) -> None:
     await Row.raw("DELETE FROM users WHERE id = {} AND deleted_at IS NOT NULL", user_id)
+
+
+async def live_and_waiting() -> tuple[int, int]:
+    """How many sessions have a run or are about to, and how many wait for one or for another try."""
+    rows = await Row.raw(
+        """SELECT count(*) FILTER (WHERE state IN ('starting', 'running', 'stopping')) AS live,
+             count(*) FILTER (WHERE wanted = 'running' AND (
+               state IN ('stopped', 'failed', 'queued') OR (state = 'starting' AND attempts > 0))) AS waiting
+           FROM sessions WHERE wanted = 'running' OR state IN ('starting', 'running', 'stopping')"""
+    )
+    return int(rows[0]["live"]), int(rows[0]["waiting"])
+
+
+async def hold(duty: str, replica: str, lease: timedelta) -> bool:
+    """Take on a duty, or keep it, for `lease`; False while another replica has it."""
+    rows = await Duty.raw(
+        """INSERT INTO duties (name, replica, until) VALUES ({}, {}, now() + {}::interval)
+           ON CONFLICT (name) DO UPDATE SET replica = EXCLUDED.replica, until = EXCLUDED.until
+             WHERE duties.replica = EXCLUDED.replica OR duties.until < now()
+           RETURNING name""",
+        duty,
+        replica,
+        lease,
+    )
+    return bool(rows)

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     START_TIMEOUT = "start_timeout"
     LOST = "lost"
     CRASHED = "crashed"
+    REFUSED = "refused"
 
 
 class Phase(StrEnum):
@@ -75,7 +76,8 @@ class Observed:
 
     `address` is `host:port` of its GoTTY endpoint, set while RUNNING. `uid` tells this very run from a later one of
     the same name. `reason` is why it ended or, while PENDING, what it is held up by, if anything. `detail` is a short
-    sentence for the person: progress while PENDING, the cause once ENDED.
+    sentence for the person: progress while PENDING, the cause once ENDED. `credential` is set while RUNNING where the
+    run has one from birth, and not the one that it was launched with: where it was kept warm.
     """
 
     run: RunId
@@ -84,6 +86,7 @@ class Observed:
     address: str | None = None
     reason: Reason | None = None
     detail: str = ""
+    credential: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +111,17 @@ class Runtime(Protocol):
     """Where runs live. All methods raise `app.errors.RuntimeFailure` and nothing of the client library's."""
 
     async def launch(self, spec: RunSpec) -> Observed:
-        """Start the run, or adopt it when it is there already (idempotent by `spec.run`)."""
+        """Start the run, or adopt it when it is there already (idempotent by `spec.run`).
 
-    async def look(self, run: RunId) -> Observed | None:
-        """Ask for one run directly, past whatever `observe` has cached; None where there is none."""
+        Raises RuntimeFailure; with NO_ROOM there is none of it, and it may be asked for again once others have ended.
+        """
+
+    async def look(self, run: RunId, uid: str | None = None) -> Observed | None:
+        """Ask for one run directly, past whatever `observe` has cached; None where there is none.
+
+        `uid` is what was written down as the run's. Without it, one that was kept warm is not found before `observe`
+        has shown it.
+        """
 
     async def stop(self, run: RunId, uid: str | None, grace: float) -> None:
         """Ask the run to end and make sure that it does after `grace` seconds; a run that is not there is fine.
@@ -129,6 +139,25 @@ class Runtime(Protocol):
     @property
     def synced_at(self) -> float | None:
         """When `observe` last heard from where the runs live (time.monotonic()); None before the first full list."""
+
+    def offer_warm(self, spec: RunSpec) -> str | None:
+        """The uid of a run that is kept warm and could become this one.
+
+        Empty where none is ready, None where such a run never is one. To be written down before `take_warm` or
+        `launch` is called, so that whoever goes on with a start that was broken off makes the same choice: two replicas
+        that choose for themselves would give one session two runs.
+        """
+
+    async def take_warm(self, spec: RunSpec, uid: str) -> Observed | None:
+        """Make the warm run this run (idempotent). None where it is not to be had, now or ever: choose again.
+
+        It has a credential of its own, and begins with what its first viewer says that it opens.
+        """
+
+    async def keep_warm(self, count: int, *, make: bool) -> None:
+        """Bring the number of runs that are kept warm to `count`: drop those that are too many, old or of no more use,
+        and, with `make`, make what is missing. To be called again and again, in one replica at a time.
+        """
 
     async def delete_home(self, user_id: str) -> None:
         """Delete what belongs to a user who has gone. Idempotent."""

@@ -34,6 +34,7 @@ class Session:
     address: str | None
     credential: str | None
     queued_at: datetime | None
+    put_back_at: datetime | None
     launched_at: datetime | None
     started_at: datetime | None
     last_input_at: datetime | None
@@ -61,6 +62,7 @@ class Session:
             address=row["address"],
             credential=row["credential"],
             queued_at=row["queued_at"],
+            put_back_at=row["put_back_at"],
             launched_at=row["launched_at"],
             started_at=row["started_at"],
             last_input_at=row["last_input_at"],

@@ -19,11 +19,14 @@ from app.settings import Settings
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # No l, o, 0, 1: an id may be read aloud. Fit for a pod's name.
 
-QUEUE = """SELECT id, row_number() OVER (ORDER BY turn, served NULLS FIRST, queued_at, created_at, id) AS position FROM (
-             SELECT id, queued_at, created_at,
-               row_number() OVER (PARTITION BY "user" ORDER BY queued_at, created_at, id) AS turn,
-               (SELECT max(launched_at) FROM sessions AS theirs WHERE theirs."user" = waiting."user") AS served
-             FROM sessions AS waiting WHERE state = 'queued' AND wanted = 'running') AS line"""
+QUEUE = """WITH waiting AS MATERIALIZED (
+             SELECT id, "user", queued_at, created_at FROM sessions WHERE state = 'queued' AND wanted = 'running'),
+           theirs AS MATERIALIZED (
+             SELECT "user", max(launched_at) AS served FROM sessions
+             WHERE "user" IN (SELECT "user" FROM waiting) GROUP BY "user")
+           SELECT id, row_number() OVER (ORDER BY turn, served NULLS FIRST, queued_at, created_at, id) AS position FROM (
+             SELECT *, row_number() OVER (PARTITION BY "user" ORDER BY queued_at, created_at, id) AS turn
+             FROM waiting JOIN theirs USING ("user")) AS line"""
 """The queue in its order: round robin over users, whoever was served longest ago first, each user's oldest first."""
 
 _MINE = """SELECT * FROM sessions WHERE id = {} AND "user" = {} AND wanted <> 'deleted'"""

@@ -36,7 +36,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.STOPPED: frozenset({State.QUEUED}),
     State.FAILED: frozenset({State.QUEUED}),
     State.QUEUED: frozenset({State.STARTING, State.STOPPED}),
-    State.STARTING: frozenset({State.RUNNING, State.STOPPING, State.STOPPED, State.FAILED}),
+    # Back to the queue: there was no room for it after all.
+    State.STARTING: frozenset({State.RUNNING, State.QUEUED, State.STOPPING, State.STOPPED, State.FAILED}),
     State.RUNNING: frozenset({State.STOPPING, State.STOPPED, State.FAILED}),
     State.STOPPING: frozenset({State.STOPPED}),
 }
@@ -136,13 +137,14 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.QUIT: "VisiData was quit.",
     Reason.STOPPED_BY_USER: "You stopped it.",
     Reason.STOPPED_BY_ADMIN: "An administrator stopped it.",
-    Reason.IDLE: "Nothing was typed for a long time, so it was stopped. Files that you saved are kept.",
-    Reason.TOO_OLD: "It reached the longest time that a session may run. Files that you saved are kept.",
+    Reason.IDLE: "Nothing was typed for a long time, so it was stopped.",
+    Reason.TOO_OLD: "It reached the longest time that a session may run.",
     Reason.OUT_OF_MEMORY: "It needed more memory than it may have. Start it again and open less at once.",
-    Reason.EVICTED: "The machine it ran on needed its room. Start it again.",
+    Reason.EVICTED: "It was stopped for want of room on its machine. Start it again.",
     Reason.IMAGE_UNAVAILABLE: "Its program could not be fetched. An administrator has to look.",
     Reason.NO_ROOM: "There is no room for it just now. Try again in a while.",
     Reason.START_TIMEOUT: "It did not start in time. Start it again; if that fails too, an administrator has to look.",
-    Reason.LOST: "Its process is gone, and nothing says why: the machine may have been restarted. Start it again.",
+    Reason.LOST: "It is gone, and nobody here asked for that: its machine may have been restarted. Start it again.",
     Reason.CRASHED: "VisiData ended with an error. Start it again.",
+    Reason.REFUSED: "The cluster refused to run it. An administrator has to look.",
 }

@@ -91,7 +91,9 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The session's state changed. `reconnecting` is the Hub's own: the run does not answer, keys go nowhere."""
+    """The session's state changed, or one of two of the Hub's own: `reconnecting` (the run does not answer, keys go
+    nowhere) and `leaving` (this replica goes: type no more, close, come back; whoever stays is closed with 1012).
+    """
 
     state: str
     reason: str | None = None

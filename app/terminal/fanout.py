@@ -25,13 +25,13 @@ CANCEL = b"\x18"
 class Limits:
     """Sizes in bytes, times in seconds. The numbers are those of good terminals in browsers, where there are any.
 
-    `high` also is how much a viewer may have that it has not acknowledged. At 1 MB/s it takes 0.4 s to drain, which is
-    how long Ctrl-C then takes to show; xterm.js asks for 500 KB at most. `skip` must be above `high` and the largest
-    frame from upstream together, or a lone driver might lose output.
+    `high` also is how much a viewer may have that it has not acknowledged. At 1 MB/s it takes a sixth of a second to drain,
+    which is the Hub's part of how long Ctrl-C takes to show; xterm.js asks for 500 KB at most. `skip` must be above `high`
+    and the largest frame from upstream together, or a lone driver might lose output.
     """
 
-    high: int = 384 * 1024
-    low: int = 192 * 1024
+    high: int = 160 * 1024
+    low: int = 80 * 1024
     skip: int = 512 * 1024
     chunk: int = 64 * 1024  # The largest output message.
     coalesce: float = 0.004  # A quarter of a frame at 60 Hz: nobody sees it, and a repaint becomes few messages.

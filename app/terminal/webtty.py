@@ -17,8 +17,9 @@ from __future__ import annotations
 import binascii
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from app.terminal.events import (
     MAX_MESSAGE,
@@ -101,9 +102,13 @@ FromServer = Output | ServerTitle | ServerPong | BufferSize | Ignored
 _PONG, _IGNORED = ServerPong(), Ignored()
 
 
-def init(credential: str) -> bytes:
-    """The client's first frame. `credential` is `user:secret`, or empty where the server asks for none."""
-    return json.dumps({"Arguments": "", "AuthToken": credential}).encode()
+def init(credential: str, arguments: Sequence[str] = ()) -> bytes:
+    """The client's first frame. `credential` is `user:secret`, or empty where the server asks for none.
+
+    `arguments` are for the program, and are passed over unless the server was told to let clients give them.
+    """
+    query = "?" + urlencode([("arg", argument) for argument in arguments]) if arguments else ""
+    return json.dumps({"Arguments": query, "AuthToken": credential}).encode()
 
 
 class Client:

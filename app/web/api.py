@@ -13,7 +13,7 @@ from quart.typing import ResponseReturnValue
 
 from app.errors import BadInput
 from app.files import samples
-from app.web.context import hub
+from app.web.context import homes_of, hub
 from app.web.files import send
 from app.web.security import by_token, me
 from app.web.sessions import default_name, parse_source, show, shown_sessions
@@ -102,10 +102,11 @@ async def list_samples() -> ResponseReturnValue:
 @by_token
 async def get_file(path: str) -> ResponseReturnValue:
     """A file's bytes; for the home (no path) or a path that ends in a slash, the folder's entries."""
-    user_id = str(me().id)
+    account = me()
+    homes, user_id = homes_of(account), str(account.id)
     if path and not path.endswith("/"):
-        return send(await hub().homes.read(user_id, path))
-    entries = await hub().homes.list(user_id, path.rstrip("/"))
+        return send(await homes.read(user_id, path))
+    entries = await homes.list(user_id, path.rstrip("/"))
     return jsonify(
         [
             {"name": e.name, "path": e.path, "kind": e.kind, "size": e.size, "modified": e.modified.isoformat()}
@@ -118,17 +119,19 @@ async def get_file(path: str) -> ResponseReturnValue:
 @by_token
 async def put_file(path: str) -> ResponseReturnValue:
     """Store the body as this file, whole or not at all; one that is there is replaced."""
-    user_id = str(me().id)
-    hub().homes.ensure(user_id)
-    existed = hub().homes.exists(user_id, path)
-    entry = await hub().homes.write(user_id, path, request.body, overwrite=True, expected_size=request.content_length)
+    account = me()
+    homes, user_id = homes_of(account), str(account.id)
+    homes.ensure(user_id)
+    existed = homes.exists(user_id, path)
+    entry = await homes.write(user_id, path, request.body, overwrite=True, expected_size=request.content_length)
     return jsonify(name=entry.name, path=entry.path, size=entry.size), 200 if existed else 201
 
 
 @blueprint.delete("/files/<path:path>")
 @by_token
 async def delete_file(path: str) -> ResponseReturnValue:
-    await hub().homes.delete(str(me().id), path)
+    account = me()
+    await homes_of(account).delete(str(account.id), path)
     return Response("", 204)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from quart import current_app
 
+from app.accounts.models import Account
 from app.accounts.service import Accounts
+from app.errors import Conflict
 from app.files.homes import Homes
 from app.sessions.changes import Changes
+from app.sessions.models import Session
 from app.sessions.service import Sessions
 from app.settings import Settings
 from app.terminal.terminal import Terminals
@@ -20,8 +23,9 @@ from app.terminal.terminal import Terminals
 class Hub:
     """What the Hub is made of, as far as views are concerned.
 
-    `synced` gives the age in seconds of the runtime's last word, or None before its first full list. `warnings` are
-    sentences for administrators. `leaving` is set once this replica shuts down.
+    `where` gives the address of a running session's run, or None where it is not there. `synced` gives the age in
+    seconds of the runtime's last word, or None before its first full list. `warnings` are sentences for administrators.
+    `leaving` is set once this replica shuts down.
     """
 
     settings: Settings
@@ -30,10 +34,21 @@ class Hub:
     homes: Homes
     changes: Changes
     terminals: Terminals
+    where: Callable[[Session], Awaitable[str | None]]
     synced: Callable[[], float | None]
     ready: Callable[[], bool]
     warnings: list[str] = field(default_factory=list)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def homes_of(account: Account) -> Homes:
+    """The homes, where this account's is one of them. Raises Conflict where it is not, with what to do instead."""
+    if not hub().settings.reaches_home(guest=account.guest):
+        raise Conflict(
+            "On this Hub your files are in your sessions alone: uploads and the Files page do not reach them. "
+            "In VisiData, o opens an address of the web, and Ctrl-S saves into the session."
+        )
+    return hub().homes
 
 
 def hub() -> Hub:

@@ -14,7 +14,7 @@ from app.accounts.models import Account
 from app.errors import BadInput, NotFound
 from app.files.homes import MOST_LISTED, Download, Entry
 from app.files.names import clean_name, openable, size_text
-from app.web.context import hub
+from app.web.context import homes_of, hub
 from app.web.htmx import go, wants_fragment
 from app.web.multipart import stream_file
 from app.web.security import me
@@ -28,7 +28,7 @@ blueprint = Blueprint("files", __name__, url_prefix="/files")
 @blueprint.get("")
 async def index() -> ResponseReturnValue:
     account, folder = me(), request.args.get("folder", "").strip("/")
-    entries = await hub().homes.list(str(account.id), folder)
+    entries = await homes_of(account).list(str(account.id), folder)
     template = "_files.html" if wants_fragment() else "files.html"
     return await render_template(
         template,
@@ -68,20 +68,23 @@ async def leave(what: str) -> ResponseReturnValue:
     """What a terminal's page leaves for VisiData to fetch at a key: text to paste, or the path of a file to open."""
     if what not in LEFT:
         raise NotFound("There is nothing at this address.")
-    await hub().homes.write(
-        str(me().id), f"{LEFT_IN}/{what}", request.body, overwrite=True, expected_size=request.content_length
+    account, size = me(), request.content_length
+    await homes_of(account).write(
+        str(account.id), f"{LEFT_IN}/{what}", request.body, overwrite=True, expected_size=size
     )
     return "", 204
 
 
 @blueprint.get("/get/<path:path>")
 async def download(path: str) -> ResponseReturnValue:
-    return send(await hub().homes.read(str(me().id), path))
+    account = me()
+    return send(await homes_of(account).read(str(account.id), path))
 
 
 @blueprint.get("/delete/<path:path>")
 async def delete_form(path: str) -> ResponseReturnValue:
-    entry = await asyncio.to_thread(hub().homes.entry, str(me().id), path)
+    account = me()
+    entry = await asyncio.to_thread(homes_of(account).entry, str(account.id), path)
     if wants_fragment():
         return await render_template("_delete_file.html", entry=entry)
     return await render_template("dialog.html", body="_delete_file.html", title="Delete a file", entry=entry)
@@ -90,14 +93,14 @@ async def delete_form(path: str) -> ResponseReturnValue:
 @blueprint.post("/delete/<path:path>")
 async def delete(path: str) -> ResponseReturnValue:
     account = me()
-    await hub().homes.delete(str(account.id), path, recursive=True)
+    await homes_of(account).delete(str(account.id), path, recursive=True)
     folder, _, name = path.rpartition("/")
     await flash(f"“{name}” is deleted.", "info")
     return go(_folder_url(folder))
 
 
 async def _store(account: Account, folder: str, name: str, chunks: AsyncIterator[bytes], expected: int | None) -> Entry:
-    homes = hub().homes
+    homes = homes_of(account)
     homes.ensure(str(account.id))
     path = f"{folder}/{clean_name(name)}" if folder else clean_name(name)
     return await homes.write(str(account.id), path, chunks, keep_both=True, expected_size=expected)

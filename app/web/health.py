@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, Response
+from quart import Blueprint, Quart, Response, request
 from quart.typing import ResponseReturnValue
 
 from app.db.tables import Session as Row
@@ -30,6 +30,17 @@ async def readyz() -> ResponseReturnValue:
     if not services.ready():
         raise Unavailable("The runtime has not answered yet.")
     return Response("ready\n", content_type="text/plain")
+
+
+def set_up(app: Quart) -> None:
+    app.after_request(_move_on)
+
+
+async def _move_on(response: Response) -> Response:
+    """A replica that leaves keeps nobody's connection: the next request then goes to another one."""
+    if hub().leaving.is_set() and request.http_version.startswith("1"):  # HTTP/2 has no such header.
+        response.headers["Connection"] = "close"
+    return response
 
 
 @blueprint.get("/metrics")

@@ -16,7 +16,7 @@ from quart.typing import ResponseReturnValue
 from app.accounts.models import Account
 from app.errors import BadInput, HubError, LimitReached
 from app.files import samples
-from app.files.names import openable
+from app.files.names import openable, parse_path
 from app.sessions.models import Session, Source
 from app.web.context import hub
 from app.web.htmx import go, wants_fragment
@@ -50,10 +50,18 @@ async def parse_source(account: Account, raw: str) -> Source:
     if kind == "sample":
         return Source("sample", samples.get(value).name)
     if kind == "file":
-        if not hub().homes.exists(str(account.id), value):
+        if not _may_be_there(account, value):
             raise BadInput(f"There is no file “{value}” among yours. Upload it first.", field="source")
         return Source("file", value)
     raise BadInput("Choose what to open: nothing, a sample, or one of your files.", field="source")
+
+
+def _may_be_there(account: Account, path: str) -> bool:
+    """Whether there is such a file among the account's. In a home that the Hub does not reach, VisiData itself says."""
+    settings = hub().settings
+    if settings.reaches_home(guest=account.guest):
+        return hub().homes.exists(str(account.id), path)
+    return settings.k8s_home == "pvc" and not account.guest and bool(parse_path(path))
 
 
 def default_name(source: Source) -> str:
@@ -145,7 +153,7 @@ async def start(session_id: str) -> ResponseReturnValue:
 async def stop(session_id: str) -> ResponseReturnValue:
     account = me()
     session = await hub().sessions.stop(account.id, session_id)
-    return await _after(account, f"“{session.name}” is stopping. Its files are kept.")
+    return await _after(account, f"“{session.name}” is stopping. {_kept(account)}")
 
 
 @blueprint.post("/<session_id>/stay")
@@ -165,7 +173,7 @@ async def delete_form(session_id: str) -> ResponseReturnValue:
 async def delete(session_id: str) -> ResponseReturnValue:
     account = me()
     session = await hub().sessions.delete(account.id, session_id)
-    return await _after(account, f"“{session.name}” is deleted. Files in your home are kept.")
+    return await _after(account, f"“{session.name}” is deleted. {_kept(account)}")
 
 
 @blueprint.post("/<session_id>/stop-any")
@@ -204,7 +212,9 @@ async def _list_context(account: Account) -> dict[str, object]:
 async def _page(
     account: Account, *, error: HubError | None = None, name: str = "", source: str = ""
 ) -> ResponseReturnValue:
-    files = [entry for entry in await hub().homes.list(str(account.id)) if entry.kind == "file"]
+    reachable = hub().settings.reaches_home(guest=account.guest)
+    entries = await hub().homes.list(str(account.id)) if reachable else ()
+    files = [entry for entry in entries if entry.kind == "file"]
     page = await render_template(
         "sessions.html",
         **await _list_context(account),
@@ -214,7 +224,7 @@ async def _page(
         error=error,
         name=name,
         source=source or request.args.get("source", ""),
-        max_upload=hub().settings.max_upload,
+        max_upload=hub().settings.max_upload if reachable else 0,
     )
     return page, error.status if error else 200
 
@@ -224,6 +234,10 @@ async def _dialog(template: str, title: str, **context: object) -> str:
     if wants_fragment():
         return await render_template(template, **context)
     return await render_template("dialog.html", body=template, title=title, **context)
+
+
+def _kept(account: Account) -> str:
+    return "Files in your home are kept." if hub().settings.keeps_home(guest=account.guest) else "Its files go with it."
 
 
 def _form_key() -> str:

@@ -66,7 +66,8 @@ class Shown:
         """What is happening, beyond the state's own word."""
         session = self.session
         if session.shown is State.QUEUED:
-            return f"Number {self.position} in line" if self.position else "In line"
+            place = f"Number {self.position} in line" if self.position else "In line"
+            return f"{place}. {session.detail}" if session.detail else place
         if session.shown is State.STARTING:
             return session.detail or "Starting VisiData"
         return session.detail if session.shown is State.FAILED else ""

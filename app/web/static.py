@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import mimetypes
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from app.web.security import public
 
 COMPRESSED = frozenset({".css", ".js", ".mjs", ".svg", ".json", ".webmanifest", ".txt"})
 MODULES = ("terminal",)
+LOOK_AGAIN = 1.0  # Seconds after which a folder's files are looked at again; a page names a dozen of them.
 TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".webmanifest": "application/manifest+json"}
 
 
@@ -40,6 +42,7 @@ class Assets:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._read: dict[str, Asset] = {}
+        self._versions: dict[str, tuple[float, str]] = {}
 
     def get(self, name: str) -> Asset:
         """Raises NotFound for what is not below the folder."""
@@ -55,9 +58,14 @@ class Assets:
 
     def version(self, folder: str) -> str:
         """One for all that lies in a folder: when any of it changes, all of it has new addresses."""
+        looked_at, version = self._versions.get(folder, (0.0, ""))
+        if time.monotonic() - looked_at < LOOK_AGAIN:
+            return version
         names = sorted(path.name for path in (self.folder / folder).iterdir() if path.is_file())
         said = "".join(f"{name} {self.get(f'{folder}/{name}').version}\n" for name in names)
-        return hashlib.sha256(said.encode()).hexdigest()[:12]
+        version = hashlib.sha256(said.encode()).hexdigest()[:12]
+        self._versions[folder] = time.monotonic(), version
+        return version
 
     def url(self, name: str) -> str:
         """Where the file is, with its version; without one where the file is missing (the set-up has not run)."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 from quart import Blueprint, Quart, current_app, g, jsonify, render_template, request, websocket
@@ -18,12 +19,14 @@ from app.aio import cancel_and_wait
 from app.errors import BadInput, NotFound
 from app.sessions.models import Session
 from app.sessions.state import AT_REST, State
+from app.terminal.awaited import Disconnected, serve_viewer
 from app.terminal.events import Deadline, ProtocolError, Size
-from app.terminal.terminal import Disconnected, TerminalTarget, serve_viewer
+from app.terminal.terminal import LEAVING, Terminals, TerminalTarget
 from app.web.context import hub
 from app.web.security import TTY_LIMIT, Limits, by_cookie_or_token, maybe_me, me, until_logged_out
 from app.web.sessions import show
 from app.web.shown import Shown
+from app.web.sockets import Direct, direct
 
 blueprint = Blueprint("terminal", __name__, url_prefix="/sessions")
 
@@ -39,8 +42,12 @@ async def page(session_id: str) -> ResponseReturnValue:
 
 @blueprint.get("/<session_id>/state")
 async def state(session_id: str) -> ResponseReturnValue:
-    """The session's state as JSON; `?wait=running&timeout=25` answers when it gets there or time is up."""
-    shown = await wait_for(me().id, session_id, request.args.get("wait"), request.args.get("timeout"))
+    """The session's state as JSON; `?wait=running&timeout=25` answers when it gets there or time is up.
+
+    With `seen`, the `detail` of an earlier answer, it also answers once there is more to say.
+    """
+    asked = request.args
+    shown = await wait_for(me().id, session_id, asked.get("wait"), asked.get("timeout"), asked.get("seen"))
     session = shown.session
     return jsonify(
         state=session.shown.value,
@@ -52,8 +59,13 @@ async def state(session_id: str) -> ResponseReturnValue:
     )
 
 
-async def wait_for(user_id: Any, session_id: str, state: str | None, timeout: str | None) -> Shown:
-    """The session once it is in `state` (or cannot get there by itself any more), or after `timeout` seconds."""
+async def wait_for(
+    user_id: Any, session_id: str, state: str | None, timeout: str | None, seen: str | None = None
+) -> Shown:
+    """The session once it is in `state` (or cannot get there by itself any more), or after `timeout` seconds.
+
+    Or once its progress is not what was `seen`.
+    """
     if state is not None and state not in State.__members__.values():
         raise BadInput(f"`wait` takes one of {', '.join(State)}.", field="wait")
     try:
@@ -68,9 +80,10 @@ async def wait_for(user_id: Any, session_id: str, state: str | None, timeout: st
     with hub().changes.subscribe(user_id) as changes:
         while True:
             shown = await show(await sessions.get(user_id, session_id))
-            at_rest = shown.session.shown in AT_REST
+            there = state is None or shown.session.shown == state or shown.session.shown in AT_REST
+            more = seen is not None and shown.progress != seen
             left = until - loop.time()
-            if state is None or shown.session.shown == state or at_rest or left <= 0 or not changes.open():
+            if there or more or left <= 0 or not changes.open():
                 return shown
             # Notifications are hints: look again now and then in any case.
             await changes.wait(min(left, 2.0))
@@ -114,9 +127,17 @@ async def tty(session_id: str) -> None:
         protocol = "hub.tty.v1"
     elif "webtty" not in offered:
         raise BadInput("Offer the subprotocol hub.tty.v1 or webtty.")
+    if hub().leaving.is_set():
+        # At once, so that the browser has another replica before its person notices.
+        await websocket.accept(subprotocol=protocol)
+        await websocket.close(1012, LEAVING.text)
+        return
     account = maybe_me()
     limits: Limits = current_app.extensions["limits"]
     await limits.spend(f"tty {account.id if account else websocket.remote_addr}", *TTY_LIMIT)
+    short = direct(websocket)
+    if short is not None:
+        short.hold()
     await websocket.accept(subprotocol=protocol)
     if account is None:
         await websocket.close(4401, "Log in first.")
@@ -129,16 +150,17 @@ async def tty(session_id: str) -> None:
     if session.state is not State.RUNNING or session.address is None or session.credential is None:
         await websocket.close(4409, f"The session is not running: {session.state_text.lower()}.")
         return
+    address = await hub().where(session)
+    if address is None:
+        await websocket.close(1012, "The session has just ended or moved. Come back.")
+        return
+    source = session.source
+    opens = (source.kind, source.value) if source.kind != "empty" else ()
+    target = TerminalTarget(session.id, session.generation, address, session.credential, opens)
     viewer = _Viewer()
+    serve = partial(_serve_directly, short) if short is not None else serve_viewer
     serving = asyncio.create_task(
-        serve_viewer(
-            hub().terminals,
-            TerminalTarget(session.id, session.generation, session.address, session.credential),
-            viewer,
-            protocol=protocol,
-            size=_size(),
-            deadline=_deadline(session),
-        ),
+        serve(hub().terminals, target, viewer, protocol=protocol, size=_size(), deadline=_deadline(session)),
         name="serve viewer",
     )
     watching = asyncio.create_task(until_logged_out(), name="watch login")
@@ -150,6 +172,24 @@ async def tty(session_id: str) -> None:
             task.result()
     finally:
         await cancel_and_wait(serving, watching)
+
+
+async def _serve_directly(
+    socket: Direct, terminals: Terminals, target: TerminalTarget, viewer: _Viewer, **options: Any
+) -> None:
+    """As `serve_viewer`, where messages come and go without ASGI."""
+    attachment = terminals.attach(target, socket, **options)
+    socket.take_over(attachment.received, attachment.drained)
+    code, reason = 1011, ""
+    try:
+        code, reason = await attachment.over
+    finally:
+        attachment.leave()
+        if socket.writable:
+            with contextlib.suppress(Disconnected):
+                await viewer.close(code, reason[:100])
+        else:
+            socket.abort()  # It takes nothing, so it would not take the goodbye either.
 
 
 def _size() -> Size | None:

@@ -40,6 +40,17 @@ export const STOLEN = [
   ["Ctrl+Q", "Cancel a prompt; anywhere else VisiData ends at once, without asking"],
 ];
 
+/** What the page does itself at a key: an entry of `act` in tools.js, or nothing. */
+export function shortcut({ key, code, ctrlKey, shiftKey, altKey, metaKey }) {
+  if (altKey || metaKey) return "";
+  // A terminal has no code for Ctrl and a comma, so no program in it can want it; no browser has a use for it either.
+  // On a keyboard of another script, the key is known by its place.
+  if (ctrlKey && !shiftKey && (key === "," || (code === "Comma" && !/^[\x20-\x7e]$/.test(key)))) return "palette";
+  if (!ctrlKey && shiftKey && key === "F1") return "help"; // F1 itself is VisiData's help.
+  // Elsewhere the browser's own F11 is better: there Esc does not leave it.
+  return !ctrlKey && !shiftKey && key === "F11" && navigator.keyboard?.lock ? "fullscreen" : "";
+}
+
 /** [keys in VisiData's notation, its own name for the command, what it does, in a person's words]. */
 export const COMMANDS = [
   ["F", "freq-col", "Count the values of this column"],

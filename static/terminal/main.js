@@ -1,8 +1,8 @@
 /**
  * The terminal page: what it shows when, what it does next, and who of the other modules is told.
  *
- * `screen` draws (xterm.js), `link` carries (one WebSocket), `words` speaks; `paste`, `files`, `palette`, `keybar`,
- * `settings` and `window` each do what they are called. Nothing that comes from the program or from a file name is ever
+ * `screen` draws (xterm.js), `link` carries (one WebSocket), `words` speaks, `settings` knows how it is to look. All that
+ * can wait until the screen is there (pasting, the palette, the menus, the key bar, files) is `tools`. Nothing that comes from the program or from a file name is ever
  * treated as HTML. What is typed while there is no connection is never sent later.
  *
  * For tests and assistive tools `#terminal` has the attributes `data-terminal-state` (waiting, connecting, connected,
@@ -10,16 +10,11 @@
  * lines on the screen as text.
  */
 
-import { copy, read } from "./clipboard.js";
-import { leave, pick, takeDrops, uploadAndOpen } from "./files.js";
-import { keyBar } from "./keybar.js";
-import { COMMANDS, OPEN_LEFT, STOLEN, readable, typed } from "./keys.js";
+import { copy } from "./clipboard.js";
+import { shortcut } from "./keys.js";
 import { Connection } from "./link.js";
-import { contextMenu, isPaletteKey, palette } from "./palette.js";
-import { pasting } from "./paste.js";
 import { Screen } from "./screen.js";
-import { choose, listen, look as chosenLook, openSettings, preferences } from "./settings.js";
-import { followKeyboard, guardLeaving, locksKeys, setUpFullScreen, toggleFullScreen } from "./window.js";
+import { listen, look as chosenLook } from "./settings.js";
 import { backToTerminal, byId, page, setTitle, show, showPanel, toast } from "./words.js";
 
 const terminal = byId("terminal");
@@ -64,16 +59,14 @@ const screenEvents = {
     if (byProgram && (mode === "watch" || !document.hasFocus())) return;
     copy(text);
   },
-  paste: (text) => paste(text),
-  files: (files) => may("the file") && uploadAndOpen(files, open),
-  menu: (x, y) => openMenu(x, y),
-  stuck: () => bar.unstick(),
+  paste: (text) => tools().then(({ paste }) => paste(text)),
+  files: (files) => tools().then(({ take }) => take(files)),
+  menu: (x, y) => tools().then(({ openMenu }) => openMenu(x, y)),
+  unstuck: () => tools().then(({ unstick }) => unstick()),
   shortcut(event) {
-    if (isPaletteKey(event)) openPalette();
-    else if (event.key === "F1" && event.shiftKey && !event.ctrlKey && !event.altKey) act.help();
-    else if (event.key === "F11" && locksKeys) toggleFullScreen();
-    else return false;
-    return true;
+    const what = shortcut(event);
+    if (what) tools().then(({ act }) => act[what]());
+    return Boolean(what);
   },
 };
 
@@ -125,6 +118,9 @@ function heard(message, greeted) {
         // The Hub has lost the run for the moment. It often is back before anybody can read about it.
         connection.live = false;
         show("reconnecting", "Reconnecting to VisiData…", "warn");
+      } else if (message.state === "leaving") {
+        // To go first loses no key: what was typed before is ahead of our goodbye, and from here on nothing is sent.
+        connection.close(1012, "");
       } else if (message.state === "stopping") show(terminal.dataset.terminalState, "Stopping…", "warn");
       else if (message.reason === "input_stuck") toast(message.text, { tone: "warn" });
       break;
@@ -140,10 +136,13 @@ function closed(code, reason, greeted) {
   if (code === 1013 && reason) toast(reason, { tone: "warn" });
   attempts += 1;
   // A refusal before the upgrade looks like a broken line, so the session itself is asked before the next attempt.
-  tryLater(greeted ? connect : look);
+  tryLater(greeted || code === 1012 ? connect : look);
 }
 
-/** Wait longer from time to time, with some chance in it so that all pages do not come back at once. */
+/**
+ * Wait longer from time to time, with some chance in it so that all pages do not come back at once. The first wait is
+ * short: a replica that leaves lets go of its pages one after the other, and by then another one is there to take them.
+ */
 function tryLater(go) {
   cancelRetry();
   const wait = Math.min(200 * 2 ** (attempts - 1), 5_000) * (0.5 + Math.random() / 2);
@@ -199,7 +198,7 @@ async function look() {
     if (found.state === "stopped" || found.state === "failed") return ended(found);
     waiting(found);
     // Short enough to show what happens meanwhile, such as the place in the queue.
-    waitFor = "?wait=running&timeout=5";
+    waitFor = `?wait=running&timeout=5&seen=${encodeURIComponent(found.detail)}`;
     if (found.state === "stopping") await new Promise((later) => setTimeout(later, 500));
   }
 }
@@ -214,13 +213,13 @@ function waiting({ state, detail }) {
   byId("stop").hidden = state === "stopping";
 }
 
-function ended({ state, reason_text: text }) {
+function ended({ state, reason_text: reason, detail }) {
   attempts = 0;
   const failed = state === "failed";
   show("ended", failed ? "Failed" : "Stopped", failed ? "bad" : "");
   byId("stop").hidden = true;
   setTitle("");
-  showPanel(failed ? "This session could not go on" : "This session is stopped", text, { start: true });
+  showPanel(failed ? "This session could not go on" : "This session is stopped", `${reason} ${detail}`, { start: true });
   byId("start").querySelector("button").focus();
 }
 
@@ -284,7 +283,7 @@ byId("start").addEventListener("submit", (event) => {
 
 byId("stop").addEventListener("submit", (event) => {
   event.preventDefault();
-  act.stop();
+  tools().then(({ act }) => act.stop());
 });
 
 byId("stop-dialog").addEventListener("close", (event) => {
@@ -309,80 +308,25 @@ byId("now").addEventListener("click", () => {
 
 byId("status").addEventListener("pointerenter", () => connection?.live && connection.ping());
 
-// What the palette, the menus and the keys can do
+// What the page can do beyond showing the screen, which comes after it
 
-const type = (text) => screen.type(text);
+let loading;
 
-/** Have VisiData open files of the person's home. */
-async function open(paths) {
-  await leave("open", paths.join("\n"));
-  if (screen.prompting) return "VisiData asks for something just now, so it was not opened.";
-  type(OPEN_LEFT);
-  return "VisiData opens it.";
+/** The rest of the page (`tools.js`), loaded once, on first use or when there is time. */
+function tools() {
+  loading ??= import("./tools.js").then((module) => module.setUp({ screen, may, driving, reason, touched: () => touched }));
+  return loading;
 }
 
-const act = {
-  palette: () => screen && openPalette(),
-  paste: async () => {
-    if (!may("the paste")) return;
-    const text = await read();
-    if (text) paste(text);
-    else if (text === "") toast("There is no text on the clipboard.");
-  },
-  open: () => may("the file") && pick(open),
-  fullscreen: toggleFullScreen,
-  settings: openSettings,
-  help: () => document.querySelector("dialog[open]") ?? byId("help").showModal(),
-  stop() {
-    byId("stop-dialog").returnValue = "keep";
-    byId("stop-dialog").showModal();
-  },
-};
-
-const copying = () => (screen.term.hasSelection() ? "" : "Nothing is selected: drag with Shift held");
-
-function commands() {
-  const off = !connection?.live ? "Not connected" : mode === "watch" ? "You are watching" : "";
-  const asked = off || (screen.prompting ? "VisiData asks for something: answer it, or press Esc first" : "");
-  const { theme, size } = preferences();
-  const entry = (group, name, run, more = {}) => ({ group, name, run, ...more });
-  const mine = (name, run, more) => entry("This page", name, run, more);
-  return [
-    ...STOLEN.map(([keys, name]) => entry("Keys that the browser keeps", name, () => type(typed(keys)), { keys, off, danger: keys === "Ctrl+Q" })),
-    entry("Keys that the browser keeps", "Escape, which leaves full screen in some browsers", () => screen.press("Esc"), { keys: "Esc", off }),
-    ...COMMANDS.map(([keys, also, name]) => entry("VisiData", name, () => type(typed(keys)), { keys: readable(keys), also, off: asked })),
-    mine("Copy the selection", () => screen.copySelection(), { keys: "Ctrl+C", off: copying() }),
-    mine("Copy the screen as text", () => copy(screen.lines().map((line) => line.trimEnd()).join("\n").trim())),
-    mine("Paste…", act.paste, { keys: "Ctrl+V", off }),
-    mine("Open a file from this computer…", act.open, { also: "upload", off }),
-    mine("Full screen", act.fullscreen, { also: "F11", off: document.fullscreenEnabled ? "" : "Not in this browser" }),
-    ...[["light", "Light"], ["dark", "Dark"], ["contrast", "High contrast"], ["system", "As the system"]].map(([value, name]) =>
-      mine(`Theme: ${name}`, () => choose({ theme: value }), { also: "colours colors", off: theme === value ? "It is" : "" }),
-    ),
-    mine("Larger font", () => choose({ size: size + 1 }), { also: "zoom bigger" }),
-    mine("Smaller font", () => choose({ size: size - 1 }), { also: "zoom" }),
-    mine("Theme, font and more…", act.settings, { also: "settings preferences screen reader" }),
-    mine("Keys and help", act.help, { keys: "Shift+F1" }),
-    mine("Back to your sessions", () => document.querySelector(".back").click()),
-    ...(byId("stop").hidden ? [] : [mine("Stop the session…", act.stop, { danger: true })]),
-  ];
+/** Why nothing can be done with VisiData just now; empty where something can. */
+function reason() {
+  return !connection?.live ? "Not connected" : mode === "watch" ? "You are watching" : "";
 }
-
-const openPalette = palette(commands);
-
-const openMenu = contextMenu((x, y) => [
-  { name: "Copy", keys: "Ctrl+C", off: copying(), run: () => screen.copySelection() },
-  { name: "Paste…", keys: "Ctrl+V", off: driving() ? "" : "Not connected", run: act.paste },
-  { name: "Right-click in VisiData", off: screen.mouse && driving() ? "" : "No mouse", run: () => screen.clickRight(x, y) },
-  { name: "Commands and keys…", keys: "Ctrl+,", run: act.palette },
-  { name: "Theme, font and more…", run: act.settings },
-  { name: "Keys and help", keys: "Shift+F1", run: act.help },
-]);
 
 document.addEventListener("click", ({ target }) => {
   const what = target.closest("[data-do]")?.dataset.do;
   if (!byId("menu").contains(target) || what) byId("menu").open = false;
-  if (what) act[what]();
+  if (what && screen) tools().then(({ act }) => act[what]());
 });
 byId("menu").addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
@@ -390,10 +334,9 @@ byId("menu").addEventListener("keydown", (event) => {
     byId("menu").querySelector("summary").focus();
   }
 });
-byId("help").addEventListener("close", backToTerminal);
 document.addEventListener("keydown", (event) => {
   // The page's own keys work wherever on it the focus is; the terminal has dealt with them where it is there.
-  const elsewhere = !event.defaultPrevented && !document.querySelector("dialog[open]");
+  const elsewhere = !event.defaultPrevented && screen && !document.querySelector("dialog[open]");
   if (elsewhere && screenEvents.shortcut(event)) event.preventDefault();
 });
 
@@ -410,18 +353,20 @@ window.addEventListener("focus", () => screen?.claim());
 byId("screen").addEventListener("pointerdown", () => screen?.claim());
 window.addEventListener("pagehide", () => connection?.close(1000));
 
-followKeyboard();
-setUpFullScreen();
-guardLeaving(() => touched && connection !== null && preferences().guard);
-takeDrops(driving, open);
+// The keyboard of a phone lies over the page, and only this says how much is left.
+window.visualViewport?.addEventListener("resize", () => {
+  page.style.setProperty("--height", `${window.visualViewport.height}px`);
+  window.scrollTo(0, 0);
+});
 
+if (document.fullscreenEnabled) byId("fullscreen").hidden = false;
 terminal.hubScreen = () => screen?.lines() ?? [];
 
 const first = page.dataset.state;
 screen = await Screen.open(byId("screen"), chosenLook(), screenEvents);
-const paste = pasting(screen, may, open);
-const bar = keyBar(screen, { may, commands: act.palette, paste });
 listen(() => screen.restyle(chosenLook()));
 if (first === "running") connect();
 else if (first === "stopped" || first === "failed") byId("status").dataset.tone = first === "failed" ? "bad" : "";
 else look();
+// When there is time, and in any case soon: what is pressed meanwhile waits for it.
+(window.requestIdleCallback ?? setTimeout)(tools, { timeout: 1_000 });

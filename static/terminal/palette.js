@@ -4,14 +4,8 @@
  * An entry is { name, keys, group, run, off }: `keys` are shown beside it, `off` says why it cannot be chosen just now.
  */
 
-import { backToTerminal, byId } from "./words.js";
-
-// A terminal has no code for Ctrl and a comma, so no program in it can want it; no browser has a use for it either.
-// On a keyboard of another script, the key is known by its place.
-export function isPaletteKey(event) {
-  if (!event.ctrlKey || event.shiftKey || event.altKey || event.metaKey) return false;
-  return event.key === "," || (event.code === "Comma" && !/^[\x20-\x7e]$/.test(event.key));
-}
+import { shortcut } from "./keys.js";
+import { backToTerminal, byId, openDialog } from "./words.js";
 
 /** The palette; `entries()` gives what it offers now. Returns what opens it. */
 export function palette(entries) {
@@ -75,7 +69,7 @@ export function palette(entries) {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
     if (step) move(at + step);
     else if (event.key === "Enter" && !event.isComposing) choose(at);
-    else if (isPaletteKey(event)) dialog.close();
+    else if (shortcut(event) === "palette") dialog.close();
     else return;
     event.preventDefault();
   });
@@ -84,7 +78,7 @@ export function palette(entries) {
   return () => {
     if (document.querySelector("dialog[open]")) return;
     input.value = "";
-    dialog.showModal();
+    openDialog(dialog);
     fill();
   };
 }

@@ -7,7 +7,7 @@
 
 import { leave, upload } from "./files.js";
 import { PASTE_INTO_CELLS } from "./keys.js";
-import { backToTerminal, byId, count, toast } from "./words.js";
+import { backToTerminal, byId, count, openDialog, toast } from "./words.js";
 
 const PREVIEW = 2_000; // Characters.
 const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
@@ -46,7 +46,7 @@ function isJson(text) {
  * Pasting onto one screen. `may(what)` says whether keys go anywhere, and if not, says so to the person; `open(paths)` has
  * files of the home opened, and gives a sentence about it.
  */
-export function pasting(screen, may, open) {
+export function pasting(screen, { may, open }) {
   const dialog = byId("paste");
   const { elements } = dialog.querySelector("form");
   let text = "";
@@ -72,11 +72,12 @@ export function pasting(screen, may, open) {
       ? "VisiData asks for one line, and this has more, or characters that are keys."
       : "VisiData reads text as commands unless it asks for some. So this was not typed; where should it go?";
     byId("paste-text").textContent = text.length > PREVIEW ? `${text.slice(0, PREVIEW)}…` : text;
-    elements.name.value = `pasted.${ending(text)}`;
+    if (elements.name) elements.name.value = `pasted.${ending(text)}`;
     for (const choice of dialog.querySelectorAll("[data-prompting]")) choice.hidden = (choice.dataset.prompting === "yes") !== prompting;
+    const first = dialog.querySelector(".primary:not([hidden])") ?? dialog.querySelector("[value='']");
     dialog.returnValue = "";
-    if (!dialog.open) dialog.showModal();
-    dialog.querySelector(".primary:not([hidden])").focus();
+    if (!dialog.open) openDialog(dialog);
+    first.focus();
   }
 
   const acts = {

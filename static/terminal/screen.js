@@ -21,7 +21,7 @@ export class Screen {
 
   /**
    * `look` as `restyle` takes it. `on` has `keys(bytes)`, `unsent()`, `size(cols, rows)`, `title(text)`,
-   * `clipboard(text)`, `paste(text)`, `files(list)`, `menu(x, y)`, `stuck()` (the sticky key was used) and
+   * `clipboard(text)`, `paste(text)`, `files(list)`, `menu(x, y)`, `unstuck()` (the sticky key was used) and
    * `shortcut(event)`, which says whether the page took the key.
    */
   static async open(element, look, on) {
@@ -229,7 +229,7 @@ export class Screen {
   #unstick() {
     const ctrl = this.sticky === "ctrl";
     this.sticky = "";
-    if (ctrl) this.on.stuck();
+    if (ctrl) this.on.unstuck();
     return ctrl;
   }
 

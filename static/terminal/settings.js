@@ -4,7 +4,7 @@
  * flashes. The names are those of app/accounts/preferences.py.
  */
 
-import { backToTerminal, byId, toast } from "./words.js";
+import { backToTerminal, byId, openDialog, toast } from "./words.js";
 
 const SYSTEM_FONT = 'ui-monospace, "SF Mono", Menlo, Consolas, "Cascadia Mono", "DejaVu Sans Mono", "Liberation Mono", monospace';
 const FONTS = {
@@ -42,7 +42,7 @@ export function choose(chosen) {
 }
 
 export function openSettings() {
-  byId("settings").showModal();
+  openDialog(byId("settings"));
 }
 
 /** Call `changed` whenever something is to look otherwise. */

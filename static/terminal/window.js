@@ -1,9 +1,9 @@
-/** The window around the terminal: full screen with all keys, the question before a tab closes, the height that phones leave. */
+/** The window around the terminal: full screen with all keys, and the question before a tab closes. */
 
-import { backToTerminal, byId, page, toast } from "./words.js";
+import { backToTerminal, byId, toast } from "./words.js";
 
 /** Whether full screen can also have the keys that a tab does not get. Only some browsers have this, and only on https. */
-export const locksKeys = Boolean(navigator.keyboard?.lock);
+const locksKeys = Boolean(navigator.keyboard?.lock);
 
 export async function toggleFullScreen() {
   if (document.fullscreenElement) return document.exitFullscreen();
@@ -23,8 +23,6 @@ export async function toggleFullScreen() {
 }
 
 export function setUpFullScreen() {
-  if (!document.fullscreenEnabled) return;
-  for (const button of document.querySelectorAll("[data-do=fullscreen]")) button.hidden = false;
   document.addEventListener("fullscreenchange", () => {
     const full = Boolean(document.fullscreenElement);
     if (!full) navigator.keyboard?.unlock?.();
@@ -49,14 +47,5 @@ export function guardLeaving(risky) {
   addEventListener("beforeunload", (event) => {
     const tab = matchMedia("(display-mode: browser)").matches;
     if (tab && !meant && risky()) event.preventDefault();
-  });
-}
-
-/** The keyboard of a phone lies over the page, and only this says how much is left. */
-export function followKeyboard() {
-  const view = window.visualViewport;
-  view?.addEventListener("resize", () => {
-    page.style.setProperty("--height", `${view.height}px`);
-    window.scrollTo(0, 0);
   });
 }

@@ -4,10 +4,19 @@ export const byId = (id) => document.getElementById(id);
 export const page = byId("hub");
 const terminal = byId("terminal");
 const { name } = page.dataset;
+const touch = matchMedia("(pointer: coarse)");
 
 /** Give the keyboard to the terminal again, unless a dialog or a menu has been opened meanwhile. */
 export function backToTerminal() {
+  // On a phone, whoever has tapped a button has no keyboard on the screen, and does not want one over it.
+  if (touch.matches && document.activeElement?.matches("button, a, summary")) return;
   if (!document.querySelector("dialog[open], :popover-open")) byId("screen").querySelector("textarea")?.focus({ preventScroll: true });
+}
+
+/** Open a dialog. When it closes, the browser gives the focus back to what had it: that is to be the terminal. */
+export function openDialog(dialog) {
+  if (!touch.matches) backToTerminal();
+  dialog.showModal();
 }
 
 /** What the bar and the panel say. `tone` colours the dot: good, warn, bad or nothing. */

@@ -12,9 +12,10 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -65,8 +66,10 @@ class Agent:
     def alive(self) -> bool:
         return lock_is_held(self.folder)
 
-    async def client(self, credential: str = CREDENTIAL, size: tuple[int, int] | None = (80, 24)) -> Client:
-        client = await Client.attach((await self.listening())["address"], credential, size)
+    async def client(
+        self, credential: str = CREDENTIAL, size: tuple[int, int] | None = (80, 24), arguments: Sequence[str] = ()
+    ) -> Client:
+        client = await Client.attach((await self.listening())["address"], credential, size, arguments)
         self.clients.append(client)
         return client
 
@@ -122,13 +125,20 @@ class Client:
         self.other: list[str] = []  # All messages but output.
 
     @classmethod
-    async def attach(cls, address: str, credential: str = CREDENTIAL, size: tuple[int, int] | None = (80, 24)) -> Self:
+    async def attach(
+        cls,
+        address: str,
+        credential: str = CREDENTIAL,
+        size: tuple[int, int] | None = (80, 24),
+        arguments: Sequence[str] = (),
+    ) -> Self:
         dialects = [Subprotocol("webtty"), Subprotocol("gotty")]
         connection = await connect(
             f"ws://{address}/ws", subprotocols=dialects, compression=None, max_size=None, proxy=None
         )
         client = cls(connection)
-        await connection.send(json.dumps({"Arguments": "", "AuthToken": credential}))
+        query = "?" + urlencode([("arg", argument) for argument in arguments]) if arguments else ""
+        await connection.send(json.dumps({"Arguments": query, "AuthToken": credential}))
         if size:
             await client.resize(*size)
         return client

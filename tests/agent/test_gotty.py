@@ -24,13 +24,30 @@ from app.agent.gotty import Decoder, Ignored, Input, Ping, ProtocolViolation, Re
     ],
 )
 def test_the_first_message_carries_the_token(message: str, token: str) -> None:
-    assert gotty.read_token(message) == token
+    assert gotty.read_hello(message).token == token
 
 
-@pytest.mark.parametrize("message", [b'{"AuthToken": "a:b"}', "", "hello", "[]", '"a:b"', "null", '{"AuthToken": 1}'])
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [
+        ("", ()),
+        ("?", ()),
+        ("?arg=file&arg=a+b.csv", ("file", "a b.csv")),
+        ("?arg=empty&arg=", ("empty", "")),
+        ("?arg=sample&x=1&arg=%26%3D%3F%20st%C3%A4dte.csv", ("sample", "&=? städte.csv")),
+    ],
+)
+def test_the_first_message_may_say_what_to_open(query: str, arguments: tuple[str, ...]) -> None:
+    assert gotty.read_hello(json.dumps({"Arguments": query})).arguments == arguments
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b'{"AuthToken": "a:b"}', "", "hello", "[]", '"a:b"', "null", '{"AuthToken": 1}', '{"Arguments": ["arg"]}'],
+)
 def test_a_first_message_of_another_shape_is_a_violation(message: str | bytes) -> None:
     with pytest.raises(ProtocolViolation):
-        gotty.read_token(message)
+        gotty.read_hello(message)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +129,7 @@ def test_output_comes_through_whole(data: bytes) -> None:
 
 
 def read_all_ways(message: str | bytes) -> None:
-    for read in (Decoder().decode, gotty.read_token):
+    for read in (Decoder().decode, gotty.read_hello):
         with contextlib.suppress(ProtocolViolation):
             read(message)
 
@@ -125,7 +142,7 @@ def test_nothing_that_a_client_sends_raises_anything_else(message: str | bytes) 
 sizes = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
 
 
-@given(st.dictionaries(st.sampled_from(["columns", "rows", "AuthToken"]), sizes))
+@given(st.dictionaries(st.sampled_from(["columns", "rows", "AuthToken", "Arguments"]), sizes))
 def test_nor_does_any_json(value: object) -> None:
     read_all_ways("3" + json.dumps(value))
     read_all_ways(json.dumps(value))

@@ -15,7 +15,7 @@ from agent_run import CREDENTIAL, start_agent, until
 from test_run import SHELL, children_of, gone
 
 STAND_IN = f"""#!{sys.executable}
-import asyncio, base64, fcntl, json, os, pty, signal, struct, sys, termios
+import asyncio, base64, fcntl, json, os, pty, signal, struct, sys, termios, urllib.parse
 from websockets.asyncio.server import serve
 
 options = dict(line.split(" = ") for line in open(sys.argv[2]).read().splitlines())
@@ -24,11 +24,14 @@ assert sys.argv[1] == "--config" and options["permit_write"] and options["enable
 credential = os.environ["GOTTY_CREDENTIAL"]
 
 async def connected(socket):
-    if json.loads(await socket.recv())["AuthToken"] != credential:
+    hello = json.loads(await socket.recv())
+    if hello["AuthToken"] != credential:
         return
+    query = urllib.parse.parse_qs(hello["Arguments"].removeprefix("?"), keep_blank_values=True)
+    arguments = query.get("arg", []) if options["permit_arguments"] else []
     pid, master = pty.fork()
     if pid == 0:
-        os.execvp(sys.argv[3], sys.argv[3:])
+        os.execvp(sys.argv[3], sys.argv[3:] + arguments)
     loop, output = asyncio.get_running_loop(), asyncio.Queue()
     def read():
         try:
@@ -72,14 +75,17 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def gotty(tmp_path: Path) -> str:
+def stand_in(tmp_path: Path) -> str:
+    """The path of a GoTTY."""
     if real := os.environ.get("GOTTY"):
         return real
-    stand_in = tmp_path / "gotty"
-    stand_in.write_text(STAND_IN)
-    stand_in.chmod(0o700)
-    return str(stand_in)
+    program = tmp_path / "gotty"
+    program.write_text(STAND_IN)
+    program.chmod(0o700)
+    return str(program)
+
+
+gotty = pytest.fixture(stand_in)
 
 
 async def test_the_program_outlives_a_connection(folder: Path, gotty: str) -> None:

@@ -300,6 +300,7 @@ class _Pod:
         self._states: dict[str, Object] = {}
         self._conditions_since: dict[str, tuple[str, str]] = {}
         self._ready: set[str] = set()
+        self._started: set[str] = set()  # Those whose startup probe has been answered once.
         self._doom: tuple[str, str] | None = None  # Why the pod as a whole has failed: (reason, message).
         self._unfit: str | None = None
         self._grace: float | None = None  # Seconds, once it is deleted.
@@ -461,6 +462,7 @@ class _Pod:
             if "running" not in self._states[name]:
                 return
             self._ready.add(name)
+            self._started.add(name)
             self.report()
             await program.failing()
             self._ready.discard(name)
@@ -550,7 +552,7 @@ class _Pod:
                 "imageID": "" if "waiting" in self._states[name] else f"sha256:{container['image']}",
                 **({} if "waiting" in self._states[name] else {"containerID": f"containerd://{self.uid}.{name}"}),
                 "ready": name in self._ready,
-                "started": "running" in self._states[name],
+                "started": name in self._started and "running" in self._states[name],
                 "restartCount": 0,
                 "state": self._states[name],
                 "lastState": {},

@@ -31,6 +31,7 @@ VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DEL
 PATH = re.compile(
     r"/api/v1(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<resource>[^/]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>[^/]+))?"
 )
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 FAILURES = ("429", "500", "503", "drop", "lose")  # What `failure_rate` chooses from.
 
 
@@ -283,6 +284,8 @@ class KubeApi:
             return web.Response(text="ok")
         if request.path == "/version":
             return web.json_response({"major": "1", "minor": "33", "gitVersion": "v1.33.0"})
+        if request.path == REVIEWS:
+            return await self._review(request)
         try:
             call = self._understood(request)
             self.requests[call.verb, call.resource] += 1
@@ -314,6 +317,18 @@ class KubeApi:
         if self._rules is not None:
             self._authorize(call)
         return call
+
+    async def _review(self, request: web.Request) -> web.Response:
+        """Whether who asks may do something: everybody may ask that."""
+        body = await request.json()
+        asked = body["spec"]["resourceAttributes"]
+        try:
+            if self._rules is not None:
+                self._authorize(Call(asked["verb"], asked["resource"], asked.get("namespace"), "", ""))
+            allowed = True
+        except ApiError:
+            allowed = False
+        return web.json_response({**body, "status": {"allowed": allowed}}, status=201)
 
     def _authorize(self, call: Call) -> None:
         resource = f"{call.resource}/{call.sub}" if call.sub else call.resource
@@ -352,7 +367,8 @@ class KubeApi:
         status = 200
         match verb:
             case "create":
-                obj, status = self.store.create(resource, namespace, body), 201
+                dry = query.get("dryRun") == "All"
+                obj, status = self.store.create(resource, namespace, body, dry=dry), 201
             case "update":
                 obj = self.store.replace(resource, namespace, name, body, sub)
             case "patch":

@@ -190,7 +190,7 @@ class Store:
 
     # Writing
 
-    def create(self, resource: str, namespace: str | None, manifest: Object) -> Object:
+    def create(self, resource: str, namespace: str | None, manifest: Object, *, dry: bool = False) -> Object:
         metadata = {key: value for key, value in (manifest.get("metadata") or {}).items() if value is not None}
         if metadata.setdefault("namespace", namespace) != namespace:
             raise ApiError(400, "the namespace of the provided object does not match the namespace sent on the request")
@@ -212,7 +212,7 @@ class Store:
             check_quota(quota, resource, obj, self.find(resource, namespace))
         if (namespace, name) in self._objects[resource]:
             raise ApiError(409, f'{resource} "{name}" already exists', reason="AlreadyExists", name=name, kind=resource)
-        return self._write(resource, None, obj)
+        return obj if dry else self._write(resource, None, obj)
 
     def replace(self, resource: str, namespace: str | None, name: str, new: Object, sub: str = "") -> Object:
         """What changes nothing is no write. `sub` is "status" or "": each leaves the other's part as it is."""

@@ -94,7 +94,9 @@ async def told(answering: Awaitable[Any]) -> Object:
 
 def a_pod(name: str, spec: Object, **metadata: Any) -> Object:
     container = {"name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent"}
-    spec = {"containers": [container], "terminationGracePeriodSeconds": 1, "restartPolicy": "Never", **spec}
+    # No token, which old clusters take a moment to make for a new namespace.
+    plain = {"terminationGracePeriodSeconds": 1, "restartPolicy": "Never", "automountServiceAccountToken": False}
+    spec = {"containers": [container], **plain, **spec}
     named = {"name": name, **metadata}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {k: v for k, v in named.items() if v}, "spec": spec}
 

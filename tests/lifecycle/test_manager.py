@@ -23,6 +23,7 @@ from app.db.embedded import PrivatePostgres
 from app.db.tables import Session as Row
 from app.errors import NotFound, RuntimeFailure
 from app.lifecycle import manager as manager_module
+from app.lifecycle import queries
 from app.lifecycle.manager import Manager
 from app.runtimes.base import Observed, Phase, Reason, RunId, Source
 from app.sessions.changes import Changes
@@ -272,11 +273,28 @@ async def test_a_refusal_is_shown_at_once_in_its_own_words(
     make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
 ) -> None:
     runtime = FakeRuntime(world)
-    runtime.fail(RuntimeFailure("The quota is used up.", reason=Reason.NO_ROOM))
+    runtime.fail(RuntimeFailure("The image is not on the list.", reason=Reason.REFUSED))
     make_manager(runtime)
     made = await a_session(sessions, ada)
     ended = await until(sessions, made.id, at_rest, within=3)
-    assert (ended.state, ended.reason, ended.detail) == (State.FAILED, Reason.NO_ROOM, "The quota is used up.")
+    assert (ended.state, ended.reason, ended.detail) == (
+        State.FAILED,
+        Reason.REFUSED,
+        "The image is not on the list.",
+    )
+
+
+async def test_a_start_is_not_given_up_before_one_direct_look(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, make_settings: Callable[..., Settings], world: World
+) -> None:
+    runtime = FakeRuntime(world)
+    runtime.hold()
+    runtime.deaf = True  # It runs, and nobody hears of it.
+    make_manager(runtime, make_settings(start_timeout=timedelta(seconds=1)))
+    made = await a_session(sessions, ada)
+    await until(sessions, made.id, lambda session: session.run_uid is not None)
+    runtime.let_go()
+    assert (await until(sessions, made.id, lambda session: session.state is not State.STARTING)).state is State.RUNNING
 
 
 async def test_what_may_pass_is_tried_again(
@@ -323,6 +341,87 @@ async def test_more_sessions_than_room_wait_in_a_fair_line(
 
 
 # Deadlines
+
+
+async def test_where_the_runtime_has_no_room_sessions_wait_in_line_and_run_once_others_end(
+    make_manager: MakeManager, sessions: Sessions, accounts: Accounts, ada: UUID, world: World
+) -> None:
+    bob = (await accounts.add("bob@example.org")).id
+    runtime = FakeRuntime(world)
+    make_manager(runtime)
+    first = await a_session(sessions, ada)
+    await until(sessions, first.id, running)
+    runtime.room = 1
+    waiting = [await a_session(sessions, user) for user in (ada, bob, ada)]
+    put_back = await until(sessions, waiting[0].id, lambda session: session.put_back_at is not None)
+    assert "no room" in put_back.detail
+    for made in waiting:
+        await until(sessions, made.id, lambda session: session.state is State.QUEUED)
+    line = await sessions.queue_positions([await sessions.get_any(made.id) for made in waiting])
+    assert [line[made.id] for made in waiting] == [2, 1, 3], "bob has had nothing yet"
+    asked = runtime.asked
+    await sessions.stop(ada, first.id)
+    await until(sessions, waiting[1].id, running, within=3)  # As soon as there is room again, and its turn.
+    assert runtime.asked - asked <= 2, "one at a time is tried, not the whole line"
+    runtime.room = None
+    for made in waiting:
+        await until(sessions, made.id, running, within=15)
+    assert len(world.living()) == 3
+
+
+async def test_a_session_without_room_can_be_stopped(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
+) -> None:
+    runtime = FakeRuntime(world)
+    runtime.room = 0
+    make_manager(runtime)
+    made = await a_session(sessions, ada)
+    await until(sessions, made.id, lambda session: session.put_back_at is not None)
+    await sessions.stop(ada, made.id)
+    ended = await until(sessions, made.id, at_rest)
+    assert (ended.state, ended.reason) == (State.STOPPED, Reason.STOPPED_BY_USER)
+
+
+async def test_no_more_sessions_start_in_a_while_than_the_pace_allows(
+    sessions: Sessions, accounts: Accounts, ada: UUID
+) -> None:
+    bob = (await accounts.add("bob@example.org")).id
+    for number in range(5):
+        await a_session(sessions, (ada, bob)[number % 2])
+    started, waiting = await queries.admit(100, per_minute=20)
+    assert (len(started), waiting) == (2, 3), "20 a minute are 2 in 6 s"
+    assert {session.user_id for session in started} == {ada, bob}
+    started, waiting = await queries.admit(100, per_minute=20)
+    assert (len(started), waiting) == (0, 3)
+    await Row.raw("UPDATE sessions SET launched_at = launched_at - interval '7 seconds'")
+    started, waiting = await queries.admit(100, per_minute=20)
+    assert (len(started), waiting) == (2, 1)
+
+
+async def test_a_duty_is_one_replicas_until_it_leaves_or_is_gone_for_long(database: Database) -> None:
+    minute = timedelta(minutes=1)
+    assert await queries.hold("pool", "one", minute)
+    assert await queries.hold("pool", "one", minute)
+    assert not await queries.hold("pool", "two", minute)
+    await queries.release_all("one")
+    assert await queries.hold("pool", "two", timedelta(0))
+    assert await queries.hold("pool", "one", minute)
+
+
+async def test_an_address_that_is_another_runs_by_now_is_not_dialled(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
+) -> None:
+    manager = make_manager()
+    made = await a_session(sessions, ada)
+    session = await until(sessions, made.id, running)
+    assert await manager.where(session) == session.address
+    assert await manager.where(replace(session, run_uid="another")) is None
+    assert await manager.where(replace(session, generation=session.generation + 1)) is None
+    elsewhere = replace(world.runs[session.run], address="127.0.0.2:2")
+    world.put(elsewhere)
+    async with asyncio.timeout(5):
+        while await manager.where(session) != elsewhere.address:
+            await asyncio.sleep(0.01)
 
 
 async def test_without_input_a_session_is_stopped_as_idle_and_input_keeps_it(
@@ -498,9 +597,13 @@ async def test_a_replica_that_leaves_gives_its_work_back_at_once(
     made = await a_session(sessions, ada)
     await until(sessions, made.id, lambda session: session.state is State.STARTING)
     await asyncio.sleep(0.1)
-    await leaving.close()
-    make_manager()
-    await until(sessions, made.id, running, within=3)
+    other = make_manager()
+    with other.changes.subscribe(ada) as changes:
+        assert await changes.wait(5) == {""}  # It listens now.
+        await leaving.let_go()
+        assert await changes.wait(1) == {made.id}, "the other is told, and need not find it by its poll"
+    session = await until(sessions, made.id, running, within=1)
+    assert session.attempts == 0, "work that is broken off has not failed"
 
 
 async def test_a_notification_that_is_lost_delays_and_loses_nothing(

@@ -45,6 +45,8 @@ class FakeRuntime:
         self.deaf = False
         self.stubborn = False  # Runs do not end when asked to.
         self.latency = 0.0
+        self.room: int | None = None  # Runs that there may be at once.
+        self.asked = 0  # Launches, those that failed too.
         self._failures: list[RuntimeFailure] = []
         self._held = False
         self._synced_at: float | None = None
@@ -78,8 +80,11 @@ class FakeRuntime:
 
     async def launch(self, spec: RunSpec) -> Observed:
         await asyncio.sleep(self.latency)
+        self.asked += 1
         if self._failures:
             raise self._failures.pop(0)
+        if self.room is not None and spec.run not in self.world.runs and len(self.world.living()) >= self.room:
+            raise RuntimeFailure("The quota is used up.", reason=Reason.NO_ROOM)
         self.world.homes.add(spec.user_id)
         known = self.world.runs.get(spec.run)
         if known is not None:
@@ -93,7 +98,7 @@ class FakeRuntime:
             self.world.put(Observed(spec.run, Phase.RUNNING, uid, address=self.address))
         return self.world.runs[spec.run]
 
-    async def look(self, run: RunId) -> Observed | None:
+    async def look(self, run: RunId, uid: str | None = None) -> Observed | None:
         return self.world.runs.get(run)
 
     async def stop(self, run: RunId, uid: str | None, grace: float) -> None:
@@ -129,6 +134,15 @@ class FakeRuntime:
     @property
     def synced_at(self) -> float | None:
         return self._synced_at
+
+    def offer_warm(self, spec: RunSpec) -> None:
+        """Nothing is kept warm."""
+
+    async def take_warm(self, spec: RunSpec, uid: str) -> None:
+        """Nothing is kept warm."""
+
+    async def keep_warm(self, count: int, *, make: bool) -> None:
+        """Nothing is kept warm."""
 
     async def delete_home(self, user_id: str) -> None:
         self.world.homes.discard(user_id)

@@ -32,7 +32,7 @@ def a_pod(
             "phase": phase,
             "podIP": "10.0.0.1",
             "conditions": [{"type": "Ready", "status": str(phase == "Running")}],
-            "containerStatuses": [{"name": "visidata", "state": state}] if phase != "Pending" else [],
+            "containerStatuses": [{"name": "visidata", "state": state, "started": True}] if phase != "Pending" else [],
         },
     }
 

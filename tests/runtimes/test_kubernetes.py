@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from contract import RuntimeContract
+from contract import PATIENCE, RuntimeContract
 from kube.node import Image, Node
 from kube.server import KubeApi
 from test_local import Screen
 
-from app.runtimes.base import Observed, RunSpec
+from app.aio import cancel_and_wait
+from app.runtimes.base import Observed, Phase, RunId, RunSpec
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.runtime import KubernetesRuntime
 from app.settings import PROJECT, Settings
@@ -47,12 +51,14 @@ class KubernetesHarness:
             await screen.type("y")
 
 
-@pytest.fixture
-async def harness(make_settings: Callable[..., Settings], tmp_path: Path) -> AsyncIterator[KubernetesHarness]:
-    settings = make_settings(k8s_namespace="hub")
-    image = session_image(tmp_path, settings)
-    async with KubeApi("hub") as api, Node(api.store, tmp_path / "node", images={settings.k8s_image: image}) as node:
-        harness = KubernetesHarness(settings, api, node, api.write_kubeconfig(tmp_path / "kubeconfig"))
+H = TypeVar("H", bound=KubernetesHarness)
+
+
+@asynccontextmanager
+async def serving(kind: type[H], settings: Settings, folder: Path) -> AsyncIterator[H]:
+    image = session_image(folder, settings)
+    async with KubeApi("hub") as api, Node(api.store, folder / "node", images={settings.k8s_image: image}) as node:
+        harness = kind(settings, api, node, api.write_kubeconfig(folder / "kubeconfig"))
         await harness.start()
         yield harness
         for runtime in harness.made:
@@ -61,5 +67,62 @@ async def harness(make_settings: Callable[..., Settings], tmp_path: Path) -> Asy
             await cluster.close()
 
 
+@pytest.fixture
+async def harness(make_settings: Callable[..., Settings], tmp_path: Path) -> AsyncIterator[KubernetesHarness]:
+    async with serving(KubernetesHarness, make_settings(k8s_namespace="hub"), tmp_path) as harness:
+        yield harness
+
+
 class TestOnKubernetes(RuntimeContract):
     pass
+
+
+class Pooled(KubernetesRuntime):
+    """Gives each run that is launched one that was kept warm, as the lifecycle manager does: `rows` is its database."""
+
+    rows: dict[RunId, str]
+    keeper: KubernetesRuntime  # Follows the cluster, so it knows what is there.
+
+    async def launch(self, spec: RunSpec) -> Observed:
+        if spec.run not in self.rows:
+            self.rows[spec.run] = self.keeper.offer_warm(spec) or ""
+        seen = await self.take_warm(spec, self.rows[spec.run])
+        assert seen is not None, "there was one for each"
+        return seen
+
+    async def look(self, run: RunId, uid: str | None = None) -> Observed | None:
+        return await super().look(run, uid or self.rows.get(run))
+
+
+class PooledHarness(KubernetesHarness):
+    async def start(self) -> None:
+        self.rows: dict[RunId, str] = {}
+        self.keeper = KubernetesRuntime(self.settings, await Cluster.connect("hub", self.kubeconfig))
+        self.made.append(self.keeper)
+        self.following = asyncio.create_task(self.follow())
+        while self.keeper.synced_at is None:
+            await asyncio.sleep(0.01)
+        await self.keeper.keep_warm(2, make=True)
+        async with asyncio.timeout(PATIENCE):
+            while sum(one.phase is Phase.RUNNING for one in self.keeper._known.warm()) < 2:
+                await asyncio.sleep(0.01)
+        await super().start()
+
+    async def follow(self) -> None:
+        async for _ in self.keeper.observe():
+            pass
+
+    def restarted(self) -> Pooled:
+        runtime = Pooled(self.settings, self.clusters.pop())
+        runtime.rows, runtime.keeper = self.rows, self.keeper
+        self.made.append(runtime)
+        return runtime
+
+
+class TestFromAPool(RuntimeContract):
+    @pytest.fixture
+    async def harness(self, make_settings: Callable[..., Settings], tmp_path: Path) -> AsyncIterator[PooledHarness]:
+        settings = make_settings(k8s_namespace="hub", runtime="kubernetes", secret_key="s" * 32, warm_runs=2)
+        async with serving(PooledHarness, settings, tmp_path) as harness:
+            yield harness
+            await cancel_and_wait(harness.following)

@@ -152,6 +152,15 @@ async def test_a_create_whose_answer_is_lost_is_not_taken_for_want_of_room(world
     assert [pod["metadata"]["uid"] for pod in world.pods()] == [seen.uid]
 
 
+async def test_a_run_that_another_replica_has_launched_is_not_taken_for_want_of_room(world: World) -> None:
+    """It fills the quota, which is checked before the name, and this replica has not heard of it yet."""
+    world.limit(pods=1)
+    one, other = await world.replica(), await world.replica()
+    spec = a_spec()
+    seen = await one.launch(spec)
+    assert (await other.launch(spec)).uid == seen.uid
+
+
 async def test_a_quota_that_is_full_is_told_at_once(world: World) -> None:
     world.limit(pods=1)
     runtime = await world.replica()

@@ -68,7 +68,7 @@ class Screen:
     """A GoTTY client: what is shown since it came, and a keyboard."""
 
     def __init__(self, seen: Observed, spec: RunSpec) -> None:
-        self.address, self.credential = seen.address, spec.credential
+        self.address, self.credential = seen.address, seen.credential or spec.credential
         self.shown = b""
 
     async def __aenter__(self) -> Screen:

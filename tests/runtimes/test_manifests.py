@@ -59,9 +59,9 @@ TEMPLATE = {
 
 @pytest.mark.parametrize("version", all_versions()[::4])
 @pytest.mark.parametrize("template", [None, TEMPLATE], ids=["plain", "with a template"])
-@pytest.mark.parametrize("home", ["emptydir", "pvc"])
+@pytest.mark.parametrize("home", ["emptydir", "pvc", "shared"])
 def test_kubernetes_takes_the_pod(version: str, template: dict[str, Any] | None, home: str) -> None:
-    pod = a_pod(template, a_spec(source=Source("file", "a.csv")), k8s_home=home)
+    pod = a_pod(template, a_spec(source=Source("file", "a.csv")), k8s_home=home, k8s_home_claim="homes")
     assert kubernetes_validate.validate(pod, version, strict=True)
 
 
@@ -222,6 +222,18 @@ def test_a_guest_has_nothing_that_outlives_the_run() -> None:
     pod = a_pod(spec=a_spec(guest=True), k8s_home="pvc")
     assert not [volume for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" in volume]
     assert "affinity" not in pod["spec"]
+
+
+def test_of_a_volume_with_everybodys_homes_a_pod_has_its_persons_alone() -> None:
+    pod = a_pod(k8s_home="shared", k8s_home_claim="homes")
+    home = next(volume for volume in pod["spec"]["volumes"] if volume["name"] == "home")
+    assert home["persistentVolumeClaim"]["claimName"] == "homes"
+    (mount,) = (one for one in session_of(pod)["volumeMounts"] if one["name"] == "home")
+    assert mount["subPath"] == USER
+    assert "affinity" not in pod["spec"], "it can be on every node"
+    guest = a_pod(spec=a_spec(guest=True), k8s_home="shared", k8s_home_claim="homes")
+    assert not [volume for volume in guest["spec"]["volumes"] if "persistentVolumeClaim" in volume]
+    assert all("subPath" not in one for one in session_of(guest)["volumeMounts"])
 
 
 def test_sessions_that_share_a_single_node_volume_are_kept_on_one_node() -> None:

@@ -24,9 +24,11 @@ def a_pod(
     state: dict[str, Any] | None = None,
     going: bool = False,
     name: str = "visidata",
+    started: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
-    statuses = [{"name": name, "image": "sessions:1", "state": state}] if state is not None else []
+    one = {"name": name, "image": "sessions:1", "state": state, "started": started}
+    statuses = [one] if state is not None else []
     return {
         "metadata": {"uid": "u1", **({"deletionTimestamp": "2026-11-24T08:00:00Z"} if going else {})},
         "status": {"phase": phase, "conditions": list(conditions), "containerStatuses": statuses, **more},
@@ -75,8 +77,8 @@ def disrupted(reason: str) -> dict[str, str]:
         ({"metadata": {"uid": "u1"}}, None, "Looking for a machine"),
         (a_pod(), None, "Looking for a machine"),
         (a_pod(NO_ROOM), Reason.NO_ROOM, "Insufficient memory"),
-        (a_pod(SCHEDULED), None, "fetching VisiData"),
-        (a_pod(SCHEDULED, state=waiting("ContainerCreating")), None, "fetching VisiData"),
+        (a_pod(SCHEDULED), None, "made ready"),
+        (a_pod(SCHEDULED, state=waiting("ContainerCreating")), None, "made ready"),
         (
             a_pod(
                 SCHEDULED,
@@ -99,15 +101,27 @@ def test_a_start_says_how_far_it_has_got(pod: dict[str, Any], held_up: Reason | 
 @pytest.mark.parametrize(
     ("address", "shown"), [("10.1.2.3", "10.1.2.3:8080"), ("fd00::7", "[fd00::7]:8080")], ids=["IPv4", "IPv6"]
 )
-def test_one_that_is_ready_has_an_address(address: str, shown: str) -> None:
-    seen = read(a_pod(SCHEDULED, READY, phase="Running", state=RUNNING, podIP=address))
+def test_one_whose_terminal_listens_has_an_address(address: str, shown: str) -> None:
+    seen = read(a_pod(SCHEDULED, READY, phase="Running", state=RUNNING, started=True, podIP=address))
     assert seen == Observed(RUN, Phase.RUNNING, "u1", address=shown)
+
+
+def test_nobody_waits_for_what_is_beside_the_terminal_or_for_a_kubelet_that_is_late() -> None:
+    """Kubernetes 1.20 left one pod of eight not Ready for a minute after its startup probe had been answered."""
+    seen = read(a_pod(SCHEDULED, NOT_READY, phase="Running", state=RUNNING, started=True, podIP="10.1.2.3"))
+    assert (seen.phase, seen.address) == (Phase.RUNNING, "10.1.2.3:8080")
 
 
 def test_a_pod_that_is_asked_to_end_runs_until_it_has_ended() -> None:
     for conditions in ((SCHEDULED, READY), (SCHEDULED, NOT_READY)):
         pod = a_pod(*conditions, phase="Running", state=RUNNING, podIP="10.1.2.3", going=True)
         assert read(pod, asked=True).phase is not Phase.ENDED
+
+
+@pytest.mark.parametrize("state", [None, waiting("ContainerCreating"), waiting("PodInitializing")])
+def test_a_stop_before_anything_has_begun_is_not_waited_for(state: dict[str, Any] | None) -> None:
+    seen = read(a_pod(SCHEDULED, NOT_READY, state=state, going=True), asked=True)
+    assert (seen.phase, seen.reason, seen.detail) == (Phase.ENDED, Reason.STOPPED_BY_USER, "")
 
 
 # Failing to start

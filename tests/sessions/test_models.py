@@ -33,6 +33,7 @@ SESSION = Session(
     address="127.0.0.1:1",
     credential="hub:x",
     queued_at=NOON,
+    put_back_at=None,
     launched_at=NOON,
     started_at=NOON,
     last_input_at=None,

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from app.terminal.terminal import Disconnected, Terminals, TerminalTarget, serve_viewer
+from app.terminal.awaited import Disconnected, serve_viewer
+from app.terminal.terminal import Terminals, TerminalTarget
 
 
 class FakeViewer:

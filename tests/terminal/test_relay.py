@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +14,17 @@ from app.terminal.events import Deadline, Size
 from app.terminal.fanout import Limits
 from app.terminal.terminal import Patience, Terminals, TerminalTarget
 
-QUICK = Patience(grace=0.1, give_up=0.3, retry=0.05, redraw=0.01, handshake=0.2, farewell=0.2, viewers=3, typed=50_000)
+QUICK = Patience(
+    grace=0.1,
+    give_up=0.3,
+    retry=0.05,
+    redraw=0.01,
+    handshake=0.2,
+    farewell=0.2,
+    last_words=0.2,
+    viewers=3,
+    typed=50_000,
+)
 
 
 def target(gotty: FakeGotty, generation: int = 1, credential: str = CREDENTIAL) -> TerminalTarget:
@@ -91,8 +102,8 @@ async def test_a_reload_finds_the_connection_again_and_gets_a_repaint(gotty: Fak
     gotty.on_resize = lambda: b"<%dx%d>" % gotty.sizes[-1]
     again = FakeViewer(terminals, target(gotty), size=Size(80, 24))
     await again.until(lambda: again.screen.endswith(b"<80x24>"))
-    assert again.screen.index(b"\x1b[?1049h") < again.screen.index(b"<80x23>"), "the modes come before the repaint"
-    assert gotty.sizes == [(80, 24), (80, 23), (80, 24)]
+    assert again.screen.index(b"\x1b[?1049h") < again.screen.index(b"<80x25>"), "the modes come before the repaint"
+    assert gotty.sizes == [(80, 24), (80, 25), (80, 24)]
     assert len(gotty.openings) == 1
     await again.leave()
 
@@ -204,9 +215,36 @@ async def test_a_replica_that_leaves_sends_its_viewers_to_another(gotty: FakeGot
     await terminals.close_all()
     for viewer in viewers:
         assert (await viewer.until_closed())[0] == 1012
+        assert (await viewer.until_told("state"))["state"] == "leaving"
     await gotty.until(lambda: not gotty.connections)
     late = FakeViewer(terminals, target(gotty))
     assert (await late.until_closed())[0] == 1012
+
+
+async def test_what_is_typed_until_one_hears_that_the_replica_leaves_arrives(gotty: FakeGotty):
+    terminals = Terminals(patience=QUICK)
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    leaving = asyncio.create_task(terminals.close_all())
+    await viewer.until_told("state")
+    viewer.say(b"on its way")
+    await viewer.leave()
+    await leaving
+    await gotty.until(lambda: gotty.typed == "on its way")
+
+
+async def test_many_terminals_are_let_go_one_after_the_other(gotty: FakeGotty):
+    terminals = Terminals(patience=dataclasses.replace(QUICK, parting=60, partings=0.3))
+    runs = [TerminalTarget(f"s{number}", 1, gotty.address, CREDENTIAL) for number in range(3)]
+    viewers = [FakeViewer(terminals, run) for run in runs]
+    for viewer in viewers:
+        await viewer.until_told("hello")
+    leaving = asyncio.create_task(terminals.close_all())
+    await viewers[0].until_told("state")
+    assert not [viewer for viewer in viewers[1:] if viewer.notices[-1]["type"] == "state"]
+    async with asyncio.timeout(3):
+        await leaving
+    assert [(await viewer.until_closed())[0] for viewer in viewers] == [1012] * 3
 
 
 async def test_people_are_warned_of_a_deadline_and_told_when_it_is_off(gotty: FakeGotty, terminals: Terminals):
@@ -336,6 +374,17 @@ async def test_a_gotty_client_attaches_to_a_session_as_to_gotty(gotty: FakeGotty
     await viewer.until(lambda: viewer.texts[-1] == "1aGk=")
     viewer.say("2")
     await viewer.until(lambda: viewer.texts[-1] == "2")
+    await viewer.leave()
+
+
+@pytest.mark.parametrize(("opens", "told"), [((), ""), (("sample", "a b.csv"), "?arg=sample&arg=a+b.csv")])
+async def test_a_run_is_told_what_its_session_opens_and_never_what_a_viewer_asks_for(
+    gotty: FakeGotty, terminals: Terminals, opens: tuple[str, ...], told: str
+):
+    viewer = FakeViewer(terminals, dataclasses.replace(target(gotty), arguments=opens), protocol="webtty")
+    viewer.say('{"Arguments":"?arg=file&arg=%2Fetc%2Fpasswd","AuthToken":""}')
+    await gotty.until(lambda: gotty.openings != [])
+    assert [opening["Arguments"] for opening in gotty.openings] == [told]
     await viewer.leave()
 
 

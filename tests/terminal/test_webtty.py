@@ -70,6 +70,11 @@ def test_the_first_frame_carries_the_credential_as_json():
     assert json.loads(webtty.init('hub:s3"cret')) == {"Arguments": "", "AuthToken": 'hub:s3"cret'}
 
 
+def test_what_a_run_is_to_open_goes_as_the_query_of_a_url():
+    frame = json.loads(webtty.init("hub:secret", ("file", "a&b=ü +%.csv")))
+    assert frame == {"Arguments": "?arg=file&arg=a%26b%3D%C3%BC+%2B%25.csv", "AuthToken": "hub:secret"}
+
+
 @pytest.mark.parametrize(("subprotocol", "typed", "ping", "resize"), TO_SERVER)
 def test_each_dialect_has_its_own_codes(subprotocol: str, typed: bytes, ping: bytes, resize: bytes):
     client = Client(subprotocol)

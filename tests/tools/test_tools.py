@@ -94,3 +94,12 @@ def test_a_change_of_the_tables_without_a_migration_is_found(tmp_path: Path) -> 
 )
 def test_addresses_in_lock_files_and_paths_of_this_checkout_are_found(name: str, line: str, count: int) -> None:
     assert len(PROBLEMS(name, f"\n{line}\n", "/home/me/hub/")) == count
+
+
+def test_make_dev_asks_the_server_for_nothing_that_it_does_not_know() -> None:
+    command = next(line for line in (PROJECT / "Makefile").read_text().splitlines() if "hypercorn --reload" in line)
+    options = command.partition("hypercorn ")[2].replace('"$$bind"', "127.0.0.1:0").split()
+    server = Path(sys.executable).with_name("hypercorn")
+    # Options are read in their order, and --help, at their end, ends it all.
+    read = subprocess.run([server, *options[:-1], "--help"], capture_output=True, text=True, check=False)
+    assert read.returncode == 0, read.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -116,18 +115,28 @@ async def test_the_list_ends_with_the_login(site: Site) -> None:
         assert "Later" not in sent
 
 
-async def test_a_replica_that_leaves_lets_go_of_those_who_look_on(settings: Settings, database: object) -> None:
-    async with asyncio.timeout(5):
-        async with serve(dataclasses.replace(settings)) as site:
-            _, ada = await site.person("ada@example.org")
-            async with live(ada) as stream:
-                await stream.until("No sessions yet")
-                assert (await site.browser().get("/readyz")).status == 200
-                await site.app.extensions["leave"]()
-                await stream.connection._task
-                answer = await site.browser().get("/readyz")
-                assert (answer.status, answer.text) == (503, "leaving\n")
-                assert (await site.browser().get("/healthz")).status == 200
+async def test_a_replica_that_leaves_says_so_serves_on_and_then_lets_go_of_those_who_look_on(
+    settings: Settings, site: Site
+) -> None:
+    async with asyncio.timeout(5), serve(settings, beside=site) as leaving:
+        _, ada = await leaving.person("ada@example.org")
+        async with live(ada) as stream:
+            await stream.until("No sessions yet")
+            answer = await leaving.browser().get("/readyz")
+            assert (answer.status, answer.headers.get("Connection")) == (200, None)
+
+            await leaving.app.extensions["hand_over"]()
+            answer = await leaving.browser().get("/readyz")
+            assert (answer.status, answer.text) == (503, "leaving\n")
+            assert (await leaving.browser().get("/healthz")).status == 200
+            page = await ada.get("/sessions")
+            assert (page.status, page.headers["Connection"]) == (200, "close"), "the next request goes elsewhere"
+            leaving.runtime.latency = 60.0  # So only the other replica can start it, and the list here tells.
+            await ada.post("/sessions", {"name": "Penguins"})
+            await stream.until("Penguins", "Running")
+
+            await leaving.app.extensions["let_go"]()
+            await stream.connection._task
 
 
 async def test_a_session_goes_on_when_the_replica_that_started_it_has_gone(settings: Settings, site: Site) -> None:

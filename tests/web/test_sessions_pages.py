@@ -51,7 +51,7 @@ async def test_without_a_script_every_action_leads_back_to_the_list_with_a_notic
     for action, form, notice in [
         ("rename", {"name": "Whales"}, "It is now called “Whales”."),
         ("stay", {}, "“Whales” stays."),
-        ("stop", {}, "“Whales” is stopping. Its files are kept."),
+        ("stop", {}, "“Whales” is stopping. Files in your home are kept."),
         ("start", {}, "“Whales” is starting."),
         ("delete", {}, "“Whales” is deleted. Files in your home are kept."),
     ]:

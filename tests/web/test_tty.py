@@ -55,6 +55,14 @@ async def test_a_session_that_is_still_starting_is_not_running(site: Site) -> No
     assert await closed_with(browser, session_id) == 4409
 
 
+@pytest.mark.parametrize("protocol", ["hub.tty.v1", "webtty"])
+async def test_a_replica_that_leaves_sends_who_comes_to_another(site: Site, protocol: str) -> None:
+    ada, browser = await site.person("ada@example.org")
+    session_id = await make_session(site, browser, ada.id)
+    await site.app.extensions["hand_over"]()
+    assert await closed_with(browser, session_id, protocol) == 1012
+
+
 @pytest.mark.parametrize("protocols", [(), ("gotty",), ("hub.tty.v2",)])
 async def test_a_protocol_that_the_hub_does_not_speak_is_refused(site: Site, protocols: tuple[str, ...]) -> None:
     ada, browser = await site.person("ada@example.org")

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 
 CONFIG = Path(__file__).with_name("visidatarc.py")
+AHEAD = Path(__file__).with_name("ahead.py")
+SAMPLES = "/samples"  # In the session's image.
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -19,12 +21,28 @@ def command(python: str, source_path: str | None, config_path: str = str(CONFIG)
     beside it. It goes by the environment, since an option would hold for each sheet and hide the person's own file.
     Without -P, a file like `csv.py` among the person's own would take the standard library's place.
     """
-    argv = ["env", f"VD_CONFIG={config_path}", python, "-P", "-m", "visidata"]
+    return ["env", f"VD_CONFIG={config_path}", python, "-P", "-m", "visidata", *arguments(source_path)]
+
+
+def command_ahead(python: str, config_path: str = str(CONFIG)) -> list[str]:
+    """The command line, but for a descriptor's number, that loads VisiData and has it wait; see `ahead.py`."""
+    return ["env", f"VD_CONFIG={config_path}", python, "-P", str(AHEAD)]
+
+
+def arguments(source_path: str | None) -> list[str]:
+    """VisiData's own arguments that have it open a path."""
     if source_path is None:
-        return argv
+        return []
     # VisiData takes - for its standard input, -x for an option, +x for a cell to go to and ~x for somebody's home.
     plain = source_path if source_path.startswith("/") else f"./{source_path}"
-    return [*argv, "--", plain]
+    return ["--", plain]
+
+
+def path_of(kind: str, value: str) -> str | None:
+    """The path of what the Hub calls a source, in a session's image: `sample` or `file`, and else nothing."""
+    if kind == "sample":
+        return f"{SAMPLES}/{value}"
+    return value if kind == "file" else None
 
 
 def environment(home: str) -> dict[str, str]:

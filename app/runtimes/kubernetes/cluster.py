@@ -83,6 +83,7 @@ class Cluster:
         self, api: ApiClient, namespace: str, *, call_time: float = CALL_TIME, patience: float = PATIENCE
     ) -> None:
         self._api = api
+        self._namespace = namespace
         self._base = f"/api/v1/namespaces/{namespace}"
         self._call_time = call_time
         self._patience = patience
@@ -118,9 +119,30 @@ class Cluster:
     async def get_pod(self, name: str) -> Object | None:
         return await self._get("pods", name)
 
-    async def delete_pod(self, name: str, uid: str, grace: int | None = None) -> Object | None:
-        """Ask for the end of this very pod. Gives it as it is now, or None where it is gone; another stays."""
-        return await self._delete("pods", name, uid, grace)
+    async def label_pod(self, name: str, uid: str, version: str, labels: Mapping[str, str]) -> Object | None:
+        """Set labels of this very pod if it is still at that version.
+
+        Gives the pod of the name as it is then, whether that has worked or not; None where there is none.
+        """
+        body = {"metadata": {"uid": uid, "resourceVersion": version, "labels": dict(labels)}}
+        # After an answer that was lost, the labels may be there, and then the version is another.
+        answer = await self._call("PATCH", f"pods/{name}", body=body, instead=f"pods/{name}")
+        if answer.status == HTTPStatus.CONFLICT:
+            return await self._get("pods", name)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        if not answer.fine:
+            raise answer.refusal()
+        return answer.body
+
+    async def delete_pod(
+        self, name: str, uid: str, grace: int | None = None, *, version: str | None = None
+    ) -> Object | None:
+        """Ask for the end of this very pod, at that version where one is given.
+
+        Gives it as it is now, or None where it is gone; another, and one at another version, stays.
+        """
+        return await self._delete("pods", name, uid, grace, version)
 
     async def list_pods(self, selector: str) -> tuple[list[Object], str]:
         """All pods, and the version that the list was read at. Raises Expired where it took too long to read."""
@@ -178,17 +200,45 @@ class Cluster:
     async def delete_claim(self, name: str, uid: str) -> None:
         await self._delete("persistentvolumeclaims", name, uid, None)
 
-    # What both have in common
+    # What may be done here
+
+    async def version(self) -> str:
+        answer = await self._call("GET", "/version")
+        if not answer.fine:
+            raise answer.refusal()
+        return str(answer.body.get("gitVersion") or "a version that it does not tell")
+
+    async def may(self, verb: str, kind: str) -> bool:
+        """Whether the Hub's own account may do this in the namespace."""
+        attributes = {"namespace": self._namespace, "verb": verb, "resource": kind}
+        review: Object = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = await self._call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+        if not answer.fine:
+            raise answer.refusal()
+        return bool((answer.body.get("status") or {}).get("allowed"))
+
+    async def refused(self, manifest: Mapping[str, Any]) -> RuntimeFailure | None:
+        """Why this pod would be refused, if it would be. Nothing is made."""
+        answer = await self._call("POST", "pods", query={"dryRun": "All"}, body=manifest)
+        return None if answer.fine else answer.refusal()
+
+    # What they have in common
 
     async def _create(self, kind: str, manifest: Mapping[str, Any]) -> Object:
         name = manifest["metadata"]["name"]
         # After an answer that was lost, it is looked for first: a second try would meet the quota that the first fills.
         answer = await self._call("POST", kind, body=manifest, instead=f"{kind}/{name}")
-        if answer.status == HTTPStatus.CONFLICT:
+        if answer.status in (HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN):
+            # A full quota is met before a name that is taken: what it refuses may be there already.
             there = await self._get(kind, name)
-            if there is None:
+            if there is not None:
+                return there
+            if answer.status == HTTPStatus.CONFLICT:
                 raise Trouble(f"{name} was there, and was gone at once.")
-            return there
         if not answer.fine:
             raise answer.refusal()
         return answer.body
@@ -201,13 +251,16 @@ class Cluster:
             raise answer.refusal()
         return answer.body
 
-    async def _delete(self, kind: str, name: str, uid: str, grace: int | None) -> Object | None:
-        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    async def _delete(
+        self, kind: str, name: str, uid: str, grace: int | None, version: str | None = None
+    ) -> Object | None:
+        preconditions = {"uid": uid} | ({"resourceVersion": version} if version else {})
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         answer = await self._call("DELETE", f"{kind}/{name}", body=options)
         if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-            return None  # It is gone, or another has its name.
+            return None  # It is gone, or is not the one that is meant.
         if not answer.fine:
             raise answer.refusal()
         return answer.body if answer.body.get("kind") != "Status" else None
@@ -279,10 +332,13 @@ class Cluster:
     ) -> aiohttp.ClientResponse:
         # The client's models are passed by: they cost milliseconds a pod, and we need a dozen of its fields.
         response: aiohttp.ClientResponse = await self._api.call_api(
-            f"{self._base}/{path}",
+            path if path.startswith("/") else f"{self._base}/{path}",
             method,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": "application/json"},
+            header_params={
+                "Accept": "application/json",
+                "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json",
+            },
             body=body,
             auth_settings=["BearerToken"],
             _preload_content=False,

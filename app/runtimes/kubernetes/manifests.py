@@ -1,4 +1,6 @@
-"""What the Hub asks the cluster for: a pod for each run, a volume claim for each home. Pure: settings in, manifests out.
+"""What the Hub asks the cluster for: a pod for each run, pods that are kept warm, a volume claim for each home.
+
+Pure: settings in, manifests out.
 
 A person has a shell in a pod, so it may do nothing that VisiData does not need. `merged` lays an operator's template
 over it; `template.py` says what may be in one.
@@ -7,22 +9,25 @@ over it; `template.py` says what may be in one.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from app.runtimes.base import RunSpec, Source
+from app.agent.visidata import path_of
+from app.runtimes.base import RunId, RunSpec
 from app.runtimes.kubernetes import names
 from app.settings import Settings
 
 Manifest = dict[str, Any]
 
 HOME = "/home/visidata"
-SAMPLES = "/samples"  # In the session's image.
 TMP = "/tmp"  # noqa: S108  (the pod's own)
 ENDING_FILE = "/dev/termination-log"  # What is in it at the end is the container's termination message.
 CREDENTIAL = "HUB_RUN_CREDENTIAL"  # The agent reads it and does not hand it on.
 UID = 1000
+WARM_AGE = 3600  # Seconds that a pod is kept warm; then another takes its place.
 AGE_MARGIN = 600  # Seconds past HUB_MAX_AGE at which the cluster ends a pod that no Hub has ended.
 GRACE_MARGIN = 3  # Seconds past HUB_STOP_GRACE that the agent has to write down the end.
 LOGS = 256 << 20  # Bytes of a node's disk for what a container prints, which is little.
@@ -55,19 +60,45 @@ KEYS = {
 
 def pod(spec: RunSpec, settings: Settings, template: Mapping[str, Any] | None = None) -> Manifest:
     """The pod of a run. The name makes it this run's; labels say whose it is; the template adds to it."""
-    run = spec.run
+    labels = names.pod_labels(settings.k8s_hub_name, spec.run, spec.user_id)
+    return _pod(names.pod_name(spec.run), labels, spec, settings, template)
+
+
+def warm_pod(name: str, credential: str, settings: Settings, template: Mapping[str, Any] | None = None) -> Manifest:
+    """A pod that waits for a run: as any other, but that its VisiData begins when its first viewer comes."""
+    labels = names.warm_labels(settings.k8s_hub_name, pool(settings, template))
+    return _pod(name, labels, _anybodys(credential), settings, template, waits=True)
+
+
+def pool(settings: Settings, template: Mapping[str, Any] | None = None) -> str:
+    """What pods that are kept warm are like now, in a few letters: of one that says anything else, none is wanted."""
+    manifest = _pod("", {}, _anybodys(""), settings, template, waits=True)
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _anybodys(credential: str) -> RunSpec:
+    """A run that needs nothing of anybody's. Its id is not used."""
+    return RunSpec(RunId("", 0), "", credential, guest=True)
+
+
+def _pod(
+    name: str,
+    labels: Mapping[str, str],
+    spec: RunSpec,
+    settings: Settings,
+    template: Mapping[str, Any] | None,
+    *,
+    waits: bool = False,
+) -> Manifest:
     claimed = has_claim(spec, settings)
+    age = math.ceil(settings.max_age.total_seconds()) + (WARM_AGE if waits else 0)
     own: Manifest = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": names.pod_name(run),
-            "namespace": settings.k8s_namespace,
-            "labels": names.pod_labels(settings.k8s_hub_name, run, spec.user_id),
-        },
+        "metadata": {"name": name, "namespace": settings.k8s_namespace, "labels": dict(labels)},
         "spec": {
             "restartPolicy": "Never",
-            "activeDeadlineSeconds": math.ceil(settings.max_age.total_seconds()) + AGE_MARGIN,
+            "activeDeadlineSeconds": age + AGE_MARGIN,
             "terminationGracePeriodSeconds": termination_grace(settings.stop_grace.total_seconds()),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -79,14 +110,14 @@ def pod(spec: RunSpec, settings: Settings, template: Mapping[str, Any] | None = 
                 "fsGroupChangePolicy": "OnRootMismatch",  # Else a large home is gone through at each start.
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [_container(spec, settings)],
+            "containers": [_container(spec, settings, waits=waits)],
             "volumes": [
                 {"name": "home", **_home(spec, settings)},
                 {"name": "tmp", "emptyDir": {"sizeLimit": quantity(settings.k8s_tmp_size)}},
             ],
         },
     }
-    if claimed and settings.k8s_home_access == "ReadWriteOnce":
+    if claimed and settings.k8s_home == "pvc" and settings.k8s_home_access == "ReadWriteOnce":
         own["spec"]["affinity"] = _with_others_of(spec.user_id, settings)
     whole: Manifest = copy.deepcopy(merged(own, template or {}))
     for group in ("initContainers", "containers"):
@@ -117,7 +148,7 @@ def claim(user_id: str, settings: Settings) -> Manifest:
 
 def has_claim(spec: RunSpec, settings: Settings) -> bool:
     """Whether the run's home is on a volume that outlives it. A guest's never is."""
-    return settings.k8s_home == "pvc" and not spec.guest
+    return settings.k8s_home != "emptydir" and not spec.guest
 
 
 def termination_grace(grace: float) -> int:
@@ -158,10 +189,11 @@ def _merged_lists(base: list[Any], extra: list[Any], key: str | None) -> list[An
     return [*kept, *given.values()]
 
 
-def _container(spec: RunSpec, settings: Settings) -> Manifest:
+def _container(spec: RunSpec, settings: Settings, *, waits: bool) -> Manifest:
     grace = settings.stop_grace.total_seconds()
     # The image's entry point is the agent. A name may hold a $, which Kubernetes would take for a variable's.
-    opened = ["--", source_path(spec.source).replace("$", "$$")] if spec.source.kind != "empty" else []
+    path = path_of(spec.source.kind, spec.source.value)
+    opened = ["--wait"] if waits else ["--", path.replace("$", "$$")] if path is not None else []
     listen = f"0.0.0.0:{settings.k8s_port}"
     disk = settings.k8s_tmp_size + LOGS + (0 if has_claim(spec, settings) else settings.k8s_home_size)
     return {
@@ -192,19 +224,24 @@ def _container(spec: RunSpec, settings: Settings) -> Manifest:
         },
         "terminationMessagePath": ENDING_FILE,
         "terminationMessagePolicy": "File",
-        "volumeMounts": [{"name": "home", "mountPath": HOME}, {"name": "tmp", "mountPath": TMP}],
+        "volumeMounts": [
+            {"name": "home", "mountPath": HOME, **_part_of_home(spec, settings)},
+            {"name": "tmp", "mountPath": TMP},
+        ],
     }
-
-
-def source_path(source: Source) -> str:
-    """The path that the agent opens; what is in the home is relative to it."""
-    return f"{SAMPLES}/{source.value}" if source.kind == "sample" else source.value
 
 
 def _home(spec: RunSpec, settings: Settings) -> Manifest:
     if has_claim(spec, settings):
-        return {"persistentVolumeClaim": {"claimName": names.claim_name(spec.user_id)}}
+        shared = settings.k8s_home == "shared"
+        name = settings.k8s_home_claim if shared else names.claim_name(spec.user_id)
+        return {"persistentVolumeClaim": {"claimName": name}}
     return {"emptyDir": {"sizeLimit": quantity(settings.k8s_home_size)}}
+
+
+def _part_of_home(spec: RunSpec, settings: Settings) -> Manifest:
+    """Of a volume with everybody's homes, a pod is given one alone: the folder that `app.files.homes` has made."""
+    return {"subPath": spec.user_id} if settings.k8s_home == "shared" and has_claim(spec, settings) else {}
 
 
 def _with_others_of(user_id: str, settings: Settings) -> Manifest:

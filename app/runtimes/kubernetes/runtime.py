@@ -1,5 +1,6 @@
 """The Kubernetes runtime: each run a pod of its own, known by its name and labels, so that any replica finds it.
 
+A run that needs no volume may be given a pod that was kept warm: one change of labels, which only one can make.
 Stopping a run deletes its pod; of a run that ended by itself the pod stays as its record until it is forgotten. In the
 good case that is one create and one delete for a run's whole life, whatever the number of replicas. Must not decide what
 runs; the lifecycle manager does.
@@ -9,17 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from app.aio import Supervisor
 from app.errors import RuntimeFailure
 from app.runtimes.base import Event, Observed, Phase, Reason, RunId, RunSpec
-from app.runtimes.kubernetes import manifests, names, template
-from app.runtimes.kubernetes.cluster import Cluster
+from app.runtimes.kubernetes import manifests, names, pool, template
+from app.runtimes.kubernetes.cluster import Cluster, Expired, Trouble
 from app.runtimes.kubernetes.informer import WATCH_TIME, Informer
 from app.runtimes.kubernetes.known import Known
+from app.runtimes.kubernetes.pool import Warm
 from app.settings import Settings
 
 log = logging.getLogger("hub.kubernetes")
@@ -27,6 +32,18 @@ log = logging.getLogger("hub.kubernetes")
 # Seconds past its grace time after which a pod that was told to go is dropped without its machine's consent: that one is
 # down or cut off, and people should not wait for it.
 OVERDUE = 30.0
+OFFER_TIME = 30.0  # Seconds that a warm pod is held for the run that was told to take it: a lease of the manager's.
+CROWDED_TIME = 30.0  # Seconds without new warm pods after the cluster had no room: people's own go first.
+
+
+class Homes(Protocol):
+    """The homes on the volume that the Hub and its sessions share (HUB_K8S_HOME=shared)."""
+
+    def ensure(self, user_id: str) -> object:
+        """Make the user's folder, if it is not there. Raises OSError."""
+
+    async def delete_home(self, user_id: str) -> None:
+        """Delete it with all that is in it. Idempotent."""
 
 
 class KubernetesRuntime:
@@ -41,12 +58,14 @@ class KubernetesRuntime:
         cluster: Cluster,
         *,
         pod_template: Mapping[str, Any] | None = None,
+        homes: Homes | None = None,
         watch_time: float = WATCH_TIME,
         overdue: float = OVERDUE,
     ) -> None:
         self._settings = settings
         self._cluster = cluster
         self._template = pod_template
+        self._shared = homes
         self._overdue = overdue
         self._known = Known(settings.k8s_hub_name, settings.k8s_port)
         self._listeners: set[asyncio.Queue[Event]] = set()
@@ -55,12 +74,18 @@ class KubernetesRuntime:
         self._tasks = Supervisor()
         self._following = False
         self._homes: set[str] = set()  # Users whose home is known to be there.
+        self._pool = manifests.pool(settings, pod_template)
+        self._offered: dict[str, float] = {}  # Warm pods by UID, and when a run was told to take them.
+        self._warm_since: dict[str, float] = {}  # By UID, when this replica first knew of a warm pod.
+        self._no_more_until = 0.0  # Until when no pod is made to be kept warm, since there was no room.
+        self._once_ready: set[str] = set()  # UIDs of warm pods that were ready at some time.
+        self._trouble = ""  # Why the last one could not be made or did not get ready.
 
     @classmethod
-    async def connect(cls, settings: Settings) -> KubernetesRuntime:
+    async def connect(cls, settings: Settings, homes: Homes | None = None) -> KubernetesRuntime:
         """For the cluster that this runs in or that KUBECONFIG names. Raises SettingsError for what cannot be used."""
         pod_template = template.load(settings.k8s_template) if settings.k8s_template else None
-        return cls(settings, await Cluster.connect(settings.k8s_namespace), pod_template=pod_template)
+        return cls(settings, await Cluster.connect(settings.k8s_namespace), pod_template=pod_template, homes=homes)
 
     async def launch(self, spec: RunSpec) -> Observed:
         entry = self._known.get(spec.run)
@@ -68,16 +93,24 @@ class KubernetesRuntime:
             return entry.seen
         if manifests.has_claim(spec, self._settings):
             await self._ensure_home(spec.user_id)
-        pod = await self._cluster.create_pod(manifests.pod(spec, self._settings, self._template))
+        try:
+            pod = await self._cluster.create_pod(manifests.pod(spec, self._settings, self._template))
+        except RuntimeFailure as failure:
+            if failure.reason == Reason.NO_ROOM and await self._give_up_a_warm_one():
+                raise RuntimeFailure(failure.message, reason=failure.reason, retry=True) from failure
+            raise
         if names.run_of(pod, self._settings.k8s_hub_name) != spec.run:
             raise RuntimeFailure(
                 f"There is a pod {names.pod_name(spec.run)} already, and it is not this Hub's. An administrator has to look.",
-                reason=Reason.CRASHED,
+                reason=Reason.REFUSED,
             )
         return self._enter(spec.run, pod) or Observed(spec.run, Phase.ENDED, pod["metadata"]["uid"], reason=Reason.LOST)
 
-    async def look(self, run: RunId) -> Observed | None:
-        pod = await self._cluster.get_pod(names.pod_name(run))
+    async def look(self, run: RunId, uid: str | None = None) -> Observed | None:
+        entry = self._known.get(run)
+        pod = await self._cluster.get_pod(entry.name if entry is not None else names.pod_name(run))
+        if pod is None and entry is None and uid:
+            pod = await self._find_warm(uid)
         if pod is not None:
             return self._enter(run, pod)
         self._tell(self._known.missed(run))
@@ -86,16 +119,16 @@ class KubernetesRuntime:
 
     async def stop(self, run: RunId, uid: str | None, grace: float) -> None:
         entry = self._known.get(run)
-        if uid is None:
-            seen = entry.seen if entry is not None else await self.look(run)
-            if seen is None:
-                return
-            uid = seen.uid
+        if entry is None:
+            await self.look(run, uid)
             entry = self._known.get(run)
+        if entry is None:
+            return
+        uid = uid or entry.seen.uid
         now = time.monotonic()
         asked_at = self._known.ask(uid, now)
         seconds: int = manifests.termination_grace(grace)
-        if entry is not None and entry.seen.uid == uid:
+        if entry.seen.uid == uid:
             if entry.seen.phase is Phase.ENDED:
                 return
             if entry.going and asked_at < now:
@@ -103,7 +136,7 @@ class KubernetesRuntime:
                     return  # It is on its way.
                 log.warning("run %s: its machine does not confirm its end; dropping its pod", run)
                 seconds = 0
-        pod = await self._cluster.delete_pod(names.pod_name(run), uid, seconds)
+        pod = await self._cluster.delete_pod(entry.name, uid, seconds)
         if pod is not None:
             self._enter(run, pod)
 
@@ -115,7 +148,7 @@ class KubernetesRuntime:
         if entry is None or entry.seen.phase is not Phase.ENDED:
             return
         if not entry.going:
-            await self._cluster.delete_pod(names.pod_name(run), entry.seen.uid)
+            await self._cluster.delete_pod(entry.name, entry.seen.uid)
         self._tell(self._known.forget(run))
 
     async def observe(self) -> AsyncIterator[Event]:
@@ -136,9 +169,74 @@ class KubernetesRuntime:
     def synced_at(self) -> float | None:
         return self._informer.synced_at
 
+    def offer_warm(self, spec: RunSpec) -> str | None:
+        if not self._settings.warm_runs or manifests.has_claim(spec, self._settings):
+            return None
+        now = time.monotonic()
+        self._offered = {uid: at for uid, at in self._offered.items() if now - at < OFFER_TIME}
+        ready = [
+            warm.uid for warm in self._known.warm() if pool.is_ready(warm, self._pool) and warm.uid not in self._offered
+        ]
+        if not ready:
+            return ""
+        uid = random.choice(ready)  # noqa: S311  (so that replicas seldom choose the same)
+        self._offered[uid] = now
+        return uid
+
+    async def take_warm(self, spec: RunSpec, uid: str) -> Observed | None:
+        labels = names.run_labels(spec.run, spec.user_id)
+        if self._known.get_warm(uid) is None and (pod := await self._find_warm(uid)) is not None:
+            self._tell(self._known.take(pod))
+        while (entry := self._known.get(spec.run)) is None:
+            warm = self._known.get_warm(uid)
+            if warm is None or warm.going or warm.phase is Phase.ENDED:
+                return None
+            try:
+                pod = await self._cluster.label_pod(warm.name, uid, warm.version, labels)
+            except RuntimeFailure as failure:
+                if failure.retry:
+                    raise
+                log.warning("a pod that was kept warm cannot be used: %s", failure.message)
+                return None
+            if pod is None or pod["metadata"]["uid"] != uid:
+                self._known.missed_warm(uid)
+            else:
+                self._tell(self._known.take(pod))  # It is this run's now, or another's, or at a later version.
+        return entry.seen
+
+    async def keep_warm(self, count: int, *, make: bool) -> None:
+        if self._informer.synced_at is None:
+            return
+        now = time.monotonic()
+        there = [(warm, now - self._warm_since.setdefault(warm.uid, now)) for warm in self._known.warm()]
+        self._warm_since = {warm.uid: self._warm_since[warm.uid] for warm, _ in there}
+        plan = pool.plan(
+            there,
+            self._pool,
+            count,
+            now=datetime.now(UTC),
+            patience=self._settings.start_timeout.total_seconds(),
+            in_want=self._known.crowded,
+        )
+        for warm in plan.drop:
+            await self._drop_warm(warm)
+        ready = {warm.uid for warm, _ in there if warm.phase is Phase.RUNNING}
+        self._once_ready = ready | {warm.uid for warm, _ in there if warm.uid in self._once_ready}
+        never_ready = [warm for warm in plan.broken if warm.uid not in self._once_ready]
+        if never_ready:  # Others would not get ready either, and so it would go on.
+            self._complain(never_ready[0].detail or "they do not get ready in time.")
+        elif len(ready) >= count:
+            self._trouble = ""
+        if plan.crowded:
+            self._no_more_until = now + CROWDED_TIME
+        if make and now >= self._no_more_until:
+            await self._make_warm(plan.make)
+
     async def delete_home(self, user_id: str) -> None:
         """Delete the user's volume, once no pod uses it any more: the cluster waits for that by itself."""
         self._homes.discard(user_id)
+        if self._shared is not None:
+            await self._shared.delete_home(user_id)
         if self._settings.k8s_home != "pvc":
             return
         claim = await self._cluster.get_claim(names.claim_name(user_id))
@@ -152,13 +250,65 @@ class KubernetesRuntime:
     async def _ensure_home(self, user_id: str) -> None:
         if user_id in self._homes:
             return
+        if self._shared is not None:
+            # The cluster would make the folder too, but as root's.
+            await asyncio.to_thread(self._shared.ensure, user_id)
+            self._homes.add(user_id)
+            return
         claim = await self._cluster.create_claim(manifests.claim(user_id, self._settings))
         if names.home_of(claim, self._settings.k8s_hub_name) != user_id:
             raise RuntimeFailure(
                 f"There is a volume {names.claim_name(user_id)} already, and it is not this Hub's. An administrator has to look.",
-                reason=Reason.CRASHED,
+                reason=Reason.REFUSED,
             )
         self._homes.add(user_id)
+
+    async def _make_warm(self, count: int) -> None:
+        for _ in range(count):
+            name = f"{names.WARM}{secrets.token_hex(6)}"
+            credential = f"hub:{secrets.token_hex(32)}"
+            try:
+                pod = await self._cluster.create_pod(
+                    manifests.warm_pod(name, credential, self._settings, self._template)
+                )
+            except RuntimeFailure as failure:
+                self._complain(failure.message)
+                return
+            self._tell(self._known.take(pod))
+
+    def _complain(self, trouble: str) -> None:
+        """No more are made for a while. Says why, but not each time that it is tried again."""
+        self._no_more_until = time.monotonic() + CROWDED_TIME
+        if self._trouble != trouble:
+            log.warning("no pod can be kept warm just now: %s", trouble)
+        self._trouble = trouble
+
+    async def _drop_warm(self, warm: Warm) -> None:
+        """At the version that is known: one that has become a run's meanwhile stays."""
+        pod = await self._cluster.delete_pod(warm.name, warm.uid, version=warm.version)
+        if pod is not None:
+            self._tell(self._known.take(pod))
+
+    async def _give_up_a_warm_one(self) -> bool:
+        """Make room for a person's pod. Whether there will be some."""
+        self._no_more_until = time.monotonic() + CROWDED_TIME
+        there = self._known.warm()
+        staying = [warm for warm in there if not warm.going and warm.uid not in self._offered]
+        if staying:
+            await self._drop_warm(min(staying, key=lambda warm: warm.created_at))
+        return bool(staying) or any(warm.going for warm in there)
+
+    async def _find_warm(self, uid: str) -> dict[str, Any] | None:
+        """The pod that was made to be kept warm and has this uid, whether it still waits or is a run's."""
+        warm = self._known.get_warm(uid)
+        if warm is not None:
+            pod = await self._cluster.get_pod(warm.name)
+            return pod if pod is not None and pod["metadata"]["uid"] == uid else None
+        try:
+            pods, _ = await self._cluster.list_pods(names.warm_selector(self._settings.k8s_hub_name))
+        except Expired as error:
+            raise Trouble("The list of pods took too long to read.") from error
+        return next((pod for pod in pods if pod["metadata"]["uid"] == uid), None)
 
     def _enter(self, run: RunId, pod: Mapping[str, Any]) -> Observed | None:
         """Take in a pod that was asked for by name; what is known of its run then."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from app.errors import RuntimeFailure
 from app.runtimes.base import Observed, Phase, Reason, RunId
-from app.runtimes.kubernetes.names import CONTAINER
+from app.runtimes.kubernetes.manifests import CREDENTIAL
+from app.runtimes.kubernetes.names import CONTAINER, POOL
 
 Pod = Mapping[str, Any]
 
@@ -69,9 +70,9 @@ def observed(pod: Pod, run: RunId, port: int, *, asked: bool = False) -> Observe
         return Observed(run, Phase.ENDED, uid, reason=reason, detail=detail)
     status = pod.get("status") or {}
     address = status.get("podIP")
-    if address and _condition(pod, "Ready").get("status") == "True":
+    if address and _listens(pod):
         host = f"[{address}]" if ":" in address else address
-        return Observed(run, Phase.RUNNING, uid, address=f"{host}:{port}")
+        return Observed(run, Phase.RUNNING, uid, address=f"{host}:{port}", credential=_own_credential(pod))
     held_up, detail = _progress(pod)
     return Observed(run, Phase.PENDING, uid, reason=held_up, detail=detail)
 
@@ -100,7 +101,7 @@ def refusal(status: int, message: str) -> RuntimeFailure:
         )
     return RuntimeFailure(
         f"The cluster refused what the Hub asked for, so an administrator has to look: {words}",
-        reason=Reason.CRASHED,
+        reason=Reason.REFUSED,
     )
 
 
@@ -116,6 +117,9 @@ def _ending(pod: Pod, asked: bool) -> tuple[Reason, str] | None:
         return _ended(pod, terminated, asked)
     if _is_going(pod) and not asked and _condition(pod, "Ready").get("status") == "False":
         # A machine that is lost never confirms the end, so this is not waited for.
+        return _taken_away(pod, asked)
+    if _is_going(pod) and asked and "running" not in (main.get("state") or {}):
+        # Nothing of the person's has begun yet. A kubelet before 1.22 takes up to a minute to let go of such a pod.
         return _taken_away(pod, asked)
     for container in _containers(pod):
         waiting = (container.get("state") or {}).get("waiting") or {}
@@ -189,10 +193,28 @@ def _progress(pod: Pod) -> tuple[Reason | None, str]:
     main = _main(pod)
     if "running" in (main.get("state") or {}):
         return None, "Starting VisiData"
-    sandbox = _condition(pod, "PodReadyToStartContainers")  # Kubernetes 1.29 and later say it.
-    if sandbox.get("status") == "False":
-        return None, "A machine was found, and is being made ready"
-    return None, "A machine was found; fetching VisiData"
+    if _condition(pod, "PodReadyToStartContainers").get("status") == "True":
+        return None, "The machine is ready; fetching VisiData, if it has to be"
+    # Before 1.29 Kubernetes says nothing more until the container runs.
+    return None, "A machine was found, and is being made ready"
+
+
+def _listens(pod: Pod) -> bool:
+    """Whether its terminal can be reached: its startup probe has been answered.
+
+    Not whether the pod is Ready: that waits for what a template puts beside it, and a kubelet before 1.21 may notice a
+    minute late.
+    """
+    main = _main(pod)
+    return "running" in (main.get("state") or {}) and main.get("started") is True
+
+
+def _own_credential(pod: Pod) -> str | None:
+    """The credential that a pod has from birth, where it was made before anybody had a run for it."""
+    if POOL not in pod["metadata"].get("labels", {}):
+        return None
+    main = next(container for container in pod["spec"]["containers"] if container["name"] == CONTAINER)
+    return next((one.get("value") for one in main.get("env", ()) if one["name"] == CREDENTIAL), None)
 
 
 def _main(pod: Pod) -> Mapping[str, Any]:

@@ -78,7 +78,7 @@ class LocalRuntime:
         self._poke.set()
         return seen or Observed(spec.run, Phase.ENDED, "", reason=Reason.LOST)
 
-    async def look(self, run: RunId) -> Observed | None:
+    async def look(self, run: RunId, uid: str | None = None) -> Observed | None:
         return RunFolder(self.root / str(run)).observe()
 
     async def stop(self, run: RunId, uid: str | None, grace: float) -> None:
@@ -141,6 +141,15 @@ class LocalRuntime:
     @property
     def synced_at(self) -> float | None:
         return self._synced_at
+
+    def offer_warm(self, spec: RunSpec) -> None:
+        """Nothing is kept warm: a run's sandbox is made for its user's home."""
+
+    async def take_warm(self, spec: RunSpec, uid: str) -> None:
+        """There are none."""
+
+    async def keep_warm(self, count: int, *, make: bool) -> None:
+        """There are none."""
 
     async def delete_home(self, user_id: str) -> None:
         await self._delete_home(user_id)

@@ -1,0 +1,90 @@
+"""`hub doctor`: looks for what is missing or wrong on this machine, in the settings and in the cluster, and says what to do.
+
+Must change nothing but what the Hub's first start does too: the data folder, the secret key and the tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+from app.accounts.models import Account
+from app.errors import HubError, SettingsError
+from app.factory import NOT_APART
+from app.runtimes.local import sandbox
+from app.settings import PROJECT, Settings, load_secret_key
+
+Finding = tuple[str, str, str]
+"""`ok`, `note` or `BAD` (it keeps the Hub from working); what was looked at; words that say what to do."""
+
+
+async def findings(
+    settings: Settings, people: Callable[[], Awaitable[Sequence[Account]]], kubeconfig: Path | None = None
+) -> AsyncIterator[Finding]:
+    """Each thing that was looked at, in order. `people` asks the database for the accounts."""
+    yield "ok", "Python", platform.python_version()
+    yield "ok", "settings", f"{settings.public_url}, sessions run {settings.runtime}"
+    yield await asyncio.to_thread(_data_folder, settings)
+    async for finding in _database(people):
+        yield finding
+    if settings.runtime == "kubernetes":
+        from app.runtimes.kubernetes import checkup  # Slow, and for clusters alone.
+
+        async for finding in checkup.findings(settings, kubeconfig):
+            yield finding
+    else:
+        async for finding in _this_machine(settings):
+            yield finding
+    if (PROJECT / "static" / "vendor" / "xterm.mjs").is_file():
+        yield "ok", "browser libraries", "there"
+    else:
+        yield "BAD", "browser libraries", "missing: run `make run`"
+    if settings.smtp_url:
+        yield "ok", "mail", "SMTP"
+    else:
+        yield "note", "mail", "printed where the Hub runs"
+
+
+def _data_folder(settings: Settings) -> Finding:
+    try:
+        load_secret_key(settings)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(settings.data_dir).free / 1e9
+    except OSError as error:
+        return "BAD", "data folder", f"{settings.data_dir}: {error.strerror}. Choose another with HUB_DATA_DIR."
+    return "ok" if free > 1 else "BAD", "data folder", f"{settings.data_dir} ({free:.1f} GB free)"
+
+
+async def _database(people: Callable[[], Awaitable[Sequence[Account]]]) -> AsyncIterator[Finding]:
+    try:
+        accounts = [person for person in await people() if not person.guest]
+    except (SettingsError, HubError, OSError) as error:
+        yield "BAD", "Postgres", str(error)
+        return
+    yield "ok", "Postgres", f"answers, and is up to date; {len(accounts)} accounts"
+    if not any(person.admin for person in accounts):
+        yield "note", "administrator", "none yet: `hub serve` prints a link, `hub user add EMAIL --admin` makes one"
+
+
+async def _this_machine(settings: Settings) -> AsyncIterator[Finding]:
+    """What sessions need that run as processes."""
+    probe = [str(settings.session_python), "-c", "import visidata; print(visidata.__version__)"]
+    try:
+        found = await asyncio.to_thread(subprocess.run, probe, capture_output=True, text=True, check=True, timeout=60)
+        yield "ok", "VisiData", found.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        words = f"not at {settings.session_python}. `make run` puts it there; HUB_SESSION_PYTHON names another."
+        yield "BAD", "VisiData", words
+    try:
+        yield "ok", "GoTTY", settings.gotty_path or "none: the agent plays its part"
+    except SettingsError as error:
+        yield "BAD", "GoTTY", str(error)
+    bwrap = None if settings.sandbox == "none" else await asyncio.to_thread(sandbox.usable)
+    yield ("ok", "sandbox", " ".join(bwrap)) if bwrap else ("note", "sandbox", NOT_APART)
+    if os.geteuid() == 0:
+        yield "note", "user", "root: whoever breaks out of a session is root too. Run the Hub as a user of its own."

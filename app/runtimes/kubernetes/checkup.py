@@ -1,0 +1,69 @@
+"""Looks at a cluster with the Hub's own account, for `hub doctor`: may it do what it needs, and would a session be let in?
+
+Nothing is made: the session's pod is sent as a dry run, which admission controllers, quotas and pod security all judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from app.errors import RuntimeFailure, SettingsError
+from app.runtimes.base import RunId, RunSpec
+from app.runtimes.kubernetes import manifests, template
+from app.runtimes.kubernetes.cluster import Cluster
+from app.runtimes.kubernetes.names import selector
+from app.settings import Settings
+
+RIGHTS = {
+    "pods": ("create", "delete", "get", "list", "patch", "watch"),
+    "persistentvolumeclaims": ("create", "delete", "get"),
+}
+"""What the Hub's account must be allowed in its namespace; deploy/ gives it just that."""
+
+Finding = tuple[str, str, str]
+"""`ok`, `note` or `BAD`; what was looked at; words that say what was found, or what to do."""
+
+
+async def findings(settings: Settings, kubeconfig: Path | None = None) -> AsyncIterator[Finding]:
+    """Each thing that was looked at, in order. Ends early where the rest could not be asked for."""
+    try:
+        laid_over = template.load(settings.k8s_template) if settings.k8s_template else None
+        cluster = await Cluster.connect(settings.k8s_namespace, kubeconfig, patience=5.0)
+    except SettingsError as error:
+        yield "BAD", "Kubernetes", str(error)
+        return
+    try:
+        async for finding in _of(cluster, settings, laid_over):
+            yield finding
+    except RuntimeFailure as error:
+        yield "BAD", "Kubernetes", f"{error.message} Check KUBECONFIG, and that the cluster runs."
+    finally:
+        await cluster.close()
+
+
+async def _of(cluster: Cluster, settings: Settings, laid_over: manifests.Manifest | None) -> AsyncIterator[Finding]:
+    yield "ok", "Kubernetes", f"answers: {await cluster.version()}"
+    where = settings.k8s_namespace
+    missing = [
+        f"{verb} {kind}"
+        for kind, verbs in RIGHTS.items()
+        if kind == "pods" or settings.k8s_home == "pvc"
+        for verb in verbs
+        if not await cluster.may(verb, kind)
+    ]
+    if missing:
+        words = f"it may not {', '.join(missing)} in {where}. Apply deploy/kubernetes, or give it these in a Role."
+        yield "BAD", "the Hub's account", words
+    else:
+        yield "ok", "the Hub's account", f"may do what it needs in {where}"
+    if "list pods" not in missing:
+        pods, _ = await cluster.list_pods(selector(settings.k8s_hub_name))
+        yield "ok", "namespace", f"{where}: {len(pods)} pods of this Hub"
+    if "create pods" not in missing:
+        spec = RunSpec(RunId("hubdoctor", 1), "doctor", "hub:none", guest=True)
+        refusal = await cluster.refused(manifests.pod(spec, settings, laid_over))
+        if refusal is None:
+            yield "ok", "a session's pod", f"would be let in; its image is {settings.k8s_image}"
+        else:
+            yield "BAD", "a session's pod", refusal.message

@@ -1,0 +1,468 @@
+"""The terminal's way, beside others: GoTTY (or the agent in its part) directly, through the Hub, through
+configurable-http-proxy (what JupyterHub uses) and through nginx. One run, one machine, in turns.
+
+A shell stands in for VisiData where only bytes count: `cat` echoes keys, a file of 60 MB is the flood. What is not installed
+(nginx, configurable-http-proxy) is left out, and the table says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvloop
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from app.settings import Settings
+from bench.hub import RunningHub, a_hub
+from bench.table import Table, quantile
+
+KEYS = 2000  # Of one measurement of echoes.
+ROUNDS = 3  # Each way is measured so often, in turns, so that no way has the quiet minute to itself.
+FLOOD = 60_000_000  # Bytes.
+PROMPT = b"ready> "
+SHEET = "seattle-weather.csv"
+
+SHELL = """#!/bin/sh
+# Stands in for VisiData's Python: with a sample to open it is that, else a shell.
+case "$*" in *samples*) exec {python} "$@";; esac
+export PS1='{prompt}'
+exec bash --norc --noprofile --noediting -i
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to reach a run. `hub`: by the page's protocol, else by GoTTY's."""
+
+    name: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    token: str = ""
+    hub: bool = False
+    pid: int = 0  # Of the process in between, if there is one.
+
+
+class Viewer(WSListener):
+    """One attached viewer: counts what comes, and answers as a page would."""
+
+    def __init__(self, way: Way, *, acknowledge: bool = True) -> None:
+        self.way = way
+        self.acknowledge = acknowledge
+        self.received = 0  # Bytes of output.
+        self.frames = 0
+        self.wire = 0  # Bytes of payload, as they came.
+        self.tail = b""
+        self.greeted = not way.hub  # Whether it is live.
+        self.transport: WSTransport | None = None
+        self._acked = 0
+        self._waits: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
+        self.key: asyncio.Future[None] | None = None
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        payload = frame.get_payload_as_bytes()
+        if frame.msg_type == WSMsgType.CLOSE or frame.msg_type == WSMsgType.PING:
+            if frame.msg_type == WSMsgType.PING:
+                transport.send_pong(payload)
+            return
+        if self.way.hub:
+            if frame.msg_type != WSMsgType.BINARY:
+                if payload.startswith(b'{"type":"hello"'):
+                    self.greeted = True
+                    self._look()
+                return
+            data = payload
+        else:
+            if payload[:1] != b"1":
+                return
+            data = b64decode(payload[1:])
+        self.frames += 1
+        self.wire += len(payload)
+        self.received += len(data)
+        if self.key is not None and not self.key.done():
+            self.key.set_result(None)
+        if self.way.hub and self.acknowledge and self.received - self._acked >= 32768:
+            self._acked = self.received
+            transport.send(WSMsgType.TEXT, b'{"type":"ack","bytes":%d}' % self.received)
+        self.tail = (self.tail + data)[-200:]
+        self._look()
+
+    def _look(self) -> None:
+        if self._waits is not None and self._waits[0]() and not self._waits[1].done():
+            self._waits[1].set_result(None)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        for wait in (self.key, self._waits[1] if self._waits else None):
+            if wait is not None and not wait.done():
+                wait.set_exception(ConnectionError("the terminal closed"))
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+        if not holds():
+            self._waits = holds, asyncio.get_running_loop().create_future()
+            async with asyncio.timeout(seconds):
+                await self._waits[1]
+
+    def type(self, keys: bytes) -> None:
+        assert self.transport is not None
+        if self.way.hub:
+            self.transport.send(WSMsgType.BINARY, keys)
+        else:
+            self.transport.send(WSMsgType.TEXT, b"1" + keys)
+
+    def resize(self, cols: int, rows: int) -> None:
+        assert self.transport is not None
+        if self.way.hub:
+            self.transport.send(WSMsgType.TEXT, b'{"type":"resize","cols":%d,"rows":%d}' % (cols, rows))
+        else:
+            self.transport.send(WSMsgType.TEXT, b'3{"columns":%d,"rows":%d}' % (cols, rows))
+
+
+@asynccontextmanager
+async def attached(way: Way, *, cols: int = 120, rows: int = 40, **options: bool) -> AsyncIterator[Viewer]:
+    headers = [("Sec-WebSocket-Protocol", "hub.tty.v1" if way.hub else "webtty"), *way.headers]
+    transport, viewer = await ws_connect(lambda: Viewer(way, **options), way.url, extra_headers=headers)
+    assert isinstance(viewer, Viewer)
+    if not way.hub:
+        transport.send(WSMsgType.TEXT, json.dumps({"Arguments": "", "AuthToken": way.token}).encode())
+    viewer.resize(cols, rows)
+    try:
+        yield viewer
+    finally:
+        transport.disconnect()
+        await transport.wait_disconnected()
+
+
+# What is measured
+
+
+async def echoes(way: Way, count: int = KEYS) -> list[float]:
+    """Microseconds from a key to its echo, one at a time."""
+    took = []
+    async with attached(way) as viewer:
+        await asyncio.sleep(0.3)
+        viewer.type(b"stty -echoctl; cat >/dev/null\r")
+        await viewer.until(lambda: b"/dev/null\r\n" in viewer.tail)
+        await asyncio.sleep(0.1)
+        loop = asyncio.get_running_loop()
+        for number in range(count + 100):
+            viewer.key = loop.create_future()
+            began = time.perf_counter()
+            viewer.type(b"x" if number % 50 else b"\r")
+            await viewer.key
+            if number >= 100:
+                took.append((time.perf_counter() - began) * 1e6)
+            if not number % 50:
+                await asyncio.sleep(0.005)
+        viewer.key = None
+        viewer.type(b"\x03")
+        await viewer.until(lambda: viewer.tail.endswith(PROMPT))
+    return took
+
+
+async def flood(way: Way) -> tuple[float, float]:
+    """(MB/s, CPU seconds of the process in between for each 100 MB) of a file that is shown."""
+    async with attached(way) as viewer:
+        await asyncio.sleep(0.3)
+        start, cpu = viewer.received, _cpu(way.pid)
+        began = time.perf_counter()
+        viewer.type(b"cat flood\r")
+        await viewer.until(lambda: viewer.received - start > FLOOD and viewer.tail.endswith(PROMPT), 120)
+        took = time.perf_counter() - began
+        return FLOOD / took / 1e6, (_cpu(way.pid) - cpu) / (FLOOD / 1e8)
+
+
+def _cpu(pid: int) -> float:
+    if not pid:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def interrupted(way: Way) -> float:
+    """Seconds from Ctrl-C on a flood to the prompt."""
+    async with attached(way) as viewer:
+        await asyncio.sleep(0.3)
+        viewer.type(b"cat flood flood flood\r")
+        await asyncio.sleep(3.0)
+        assert not viewer.tail.endswith(PROMPT), "the flood was over before it was interrupted"
+        began = time.perf_counter()
+        viewer.type(b"\x03")
+        await viewer.until(lambda: viewer.tail.endswith(PROMPT))
+        return time.perf_counter() - began
+
+
+async def beside_a_slow_one(way: Way, slow: Way) -> tuple[float, int]:
+    """(MB/s of the fast viewer, bytes by which the Hub grew) while another takes 20 kB/s."""
+    async with attached(slow) as other, attached(way) as viewer:
+        await asyncio.sleep(0.5)
+        start, memory = viewer.received, _resident(way.pid)
+        began = time.perf_counter()
+        viewer.type(b"cat flood\r")
+        most = memory
+
+        async def look() -> None:
+            nonlocal most
+            while True:
+                most = max(most, _resident(way.pid))
+                await asyncio.sleep(0.05)
+
+        looking = asyncio.create_task(look())
+        await viewer.until(lambda: viewer.received - start > FLOOD and viewer.tail.endswith(PROMPT), 120)
+        took = time.perf_counter() - began
+        looking.cancel()
+        assert other.received < FLOOD / 4
+        return FLOOD / took / 1e6, most - memory
+
+
+async def page_downs(way: Way, presses: int = 20) -> tuple[float, float]:
+    """(messages, bytes of payload) of one page-down in VisiData at 200x50."""
+    async with attached(way, cols=200, rows=50) as viewer:
+        await viewer.until(lambda: viewer.received > 3000)
+        await asyncio.sleep(1.5)
+        frames, wire = viewer.frames, viewer.wire
+        for _ in range(presses):
+            viewer.type(b"\x1b[6~")
+            await asyncio.sleep(0.4)
+        return (viewer.frames - frames) / presses, (viewer.wire - wire) / presses
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@asynccontextmanager
+async def a_line(way: Way, bytes_per_second: int) -> AsyncIterator[Way]:
+    """The same way over a line that brings so much to the viewer."""
+    _, _, rest = way.url.partition("://")
+    address, _, path = rest.partition("/")
+    host, _, port = address.partition(":")
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with socket.socket() as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            raw.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(raw, (host, int(port)))
+            down, up = await asyncio.open_connection(sock=raw, limit=16384)
+
+            async def upwards() -> None:
+                while data := await reader.read(4096):
+                    up.write(data)
+                    await up.drain()
+
+            async def downwards() -> None:
+                while data := await down.read(max(512, bytes_per_second // 50)):
+                    writer.write(data)
+                    await writer.drain()
+                    await asyncio.sleep(len(data) / bytes_per_second)
+
+            both = [asyncio.create_task(upwards()), asyncio.create_task(downwards())]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            writer.close()
+            up.close()
+
+    server = await asyncio.start_server(carry, "127.0.0.1", 0, limit=16384)
+    try:
+        yield replace(way, url=f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/{path}")
+    finally:
+        server.close()
+
+
+# The ways
+
+
+@contextmanager
+def ways() -> Iterator[tuple[list[Way], list[Way]]]:
+    """Each way that this machine has to a shell; and directly and through the Hub, to VisiData."""
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        shell = folder / "shell"
+        shell.write_text(SHELL.format(python=Settings().session_python, prompt=PROMPT.decode()))
+        shell.chmod(0o755)
+        hub = stack.enter_context(
+            a_hub(HUB_SANDBOX="none", HUB_SESSION_PYTHON=str(shell), HUB_MAX_RUNS="1000", HUB_SESSIONS_PER_USER="1000")
+        )
+        # A run of its own for the Hub, which stays attached for a while: what is faster must not hold up the others.
+        address, token = hub.run_of(hub.create())
+        found = [Way("directly", f"ws://{address}/ws", (), token), through_hub(hub, hub.create())]
+        sheets = hub.create(f"sample:{SHEET}"), hub.create(f"sample:{SHEET}")
+        sheet_address, sheet_token = hub.run_of(sheets[0])
+        _write_flood(next((hub.data_dir / "homes").iterdir()) / "flood")
+        for proxy in (_configurable_http_proxy, _nginx):
+            started = proxy(folder, address)
+            if started is not None:
+                title, port, process = started
+                stack.callback(_end, process)
+                _wait_for(port)
+                found.append(Way(title, f"ws://127.0.0.1:{port}/ws", (), token, pid=_worker(process.pid)))
+        yield found, [Way("directly", f"ws://{sheet_address}/ws", (), sheet_token), through_hub(hub, sheets[1])]
+
+
+def through_hub(hub: RunningHub, session: str) -> Way:
+    headers = (("Cookie", hub.cookie), ("Origin", f"http://127.0.0.1:{hub.port}"))
+    return Way("the Hub", f"ws://127.0.0.1:{hub.port}/sessions/{session}/tty", headers, hub=True, pid=hub.pid)
+
+
+def _configurable_http_proxy(folder: Path, address: str) -> tuple[str, int, subprocess.Popen[bytes]] | None:
+    program = shutil.which("configurable-http-proxy")
+    if program is None:
+        return None
+    port = a_port()
+    argv = [program, "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", str(a_port())]
+    argv += ["--default-target", f"http://{address}", "--log-level", "error"]
+    environment = os.environ | {"CONFIGPROXY_AUTH_TOKEN": "bench"}
+    return "configurable-http-proxy", port, subprocess.Popen(argv, env=environment, stderr=subprocess.DEVNULL)
+
+
+NGINX = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://{address}; proxy_http_version 1.1; proxy_read_timeout 1h;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
+    }}
+  }}
+}}
+"""
+
+
+def _nginx(folder: Path, address: str) -> tuple[str, int, subprocess.Popen[bytes]] | None:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        return None
+    port = a_port()
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port, address=address))
+    return "nginx", port, subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
+
+
+def a_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise SystemExit("a proxy did not start")
+
+
+def _worker(pid: int) -> int:
+    """The process that does the work: nginx has it in a child."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children else pid
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(10)
+
+
+def _write_flood(path: Path) -> None:
+    lines = b"".join(
+        b"%06d the quick brown fox jumps over the lazy dog 0123456789 abcdefg\r\n" % n for n in range(1000)
+    )
+    with path.open("wb") as file:
+        while file.tell() < FLOOD + 1_000_000:
+            file.write(lines)
+
+
+# All of it
+
+
+def run() -> str:
+    uvloop.install()
+    tables = []
+    with ways() as (found, sheets):
+        tables += [_echo_table(found), _flood_table(found), _slow_table(found[1]), _interrupt_table(found)]
+        tables.append(_page_table(sheets))
+    return "\n\n".join(map(str, tables))
+
+
+def _echo_table(found: list[Way]) -> Table:
+    took: dict[str, list[float]] = {way.name: [] for way in found}
+    for _ in range(ROUNDS):
+        for way in found:
+            gc.collect()
+            took[way.name] += asyncio.run(echoes(way))
+    table = Table("Echo of one key", ("", "p50 µs", "p99 µs"))
+    for way in found:
+        values = took[way.name]
+        table.add(way.name, f"{quantile(values, 0.5):.0f}", f"{quantile(values, 0.99):.0f}")
+    table.note(f"{ROUNDS} times {KEYS} keys each, in turns")
+    return table
+
+
+def _flood_table(found: list[Way]) -> Table:
+    results: dict[str, list[tuple[float, float]]] = {way.name: [] for way in found}
+    for _ in range(ROUNDS):
+        for way in found:
+            results[way.name].append(asyncio.run(flood(way)))
+    table = Table("A flood of 60 MB to one viewer", ("", "MB/s", "CPU s for 100 MB"))
+    for way in found:
+        speed, cpu = max(results[way.name])
+        table.add(way.name, f"{speed:.1f}", f"{cpu:.2f}" if way.pid else "–")
+    table.note(f"The best of {ROUNDS}, in turns")
+    return table
+
+
+def _slow_table(way: Way) -> Table:
+    async def measure() -> tuple[float, tuple[float, int]]:
+        alone, _ = await flood(way)
+        async with a_line(way, 20_000) as slow:
+            return alone, await beside_a_slow_one(way, slow)
+
+    alone, (beside, growth) = asyncio.run(measure())
+    table = Table("One fast viewer and one slow one (20 kB/s) on a flood", ("", "MB/s", "the Hub grew by MB"))
+    table.add("the fast one alone", f"{alone:.1f}", "")
+    table.add("beside the slow one", f"{beside:.1f}", f"{growth / 1e6:.1f}")
+    return table
+
+
+def _interrupt_table(found: list[Way]) -> Table:
+    async def measure(way: Way) -> float:
+        async with a_line(way, 1_000_000) as line:
+            return await interrupted(line)
+
+    table = Table("Ctrl-C on a flood, over a line of 1 MB/s", ("", "s until the prompt"))
+    for way in found:
+        table.add(way.name, f"{quantile([asyncio.run(measure(way)) for _ in range(ROUNDS)], 0.5):.2f}")
+    table.note("Aim: under 0.5 s")
+    return table
+
+
+def _page_table(sheets: list[Way]) -> Table:
+    table = Table("A page-down in VisiData at 200x50", ("", "messages", "bytes"))
+    results = [asyncio.run(page_downs(way)) for way in sheets]
+    for way, (messages, size) in zip(sheets, results, strict=True):
+        table.add(way.name, f"{messages:.1f}", f"{size:.0f}")
+    (messages, size), (fewer, smaller) = results
+    table.add("the Hub's part", f"{fewer / messages:.0%}", f"{smaller / size:.0%}")
+    table.note("Aim: a tenth of the messages, 60 % of the bytes")
+    return table
