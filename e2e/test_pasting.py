@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from e2e.browser import PHONE, Browse, Person, Terminal, penguins, set_clipboard
+from e2e.browser import PHONE, Browse, Person, Terminal, penguins, set_clipboard, until
 
 RIVERS = "river\tlength\nElbe\t1094\nOder\t866"
 
@@ -55,17 +55,45 @@ async def test_one_line_goes_into_an_open_prompt_at_once(url: str, ada: Person, 
     await terminal.sees("344 rows", but_not="search regex:")
 
 
-async def test_more_than_a_line_goes_into_a_prompt_as_one_if_a_person_says_so(
-    url: str, ada: Person, browse: Browse
-) -> None:
+async def test_more_than_a_line_goes_into_a_prompt_as_one(url: str, ada: Person, browse: Browse) -> None:
     terminal = await penguins(browse, ada, url)
     await terminal.press("/")
     await terminal.sees("search regex:")
-    await paste(terminal, "first\tline\nsecond line")
-    await expect(offer(terminal.page)).to_contain_text("VisiData asks for one line")
+    await paste(terminal, "first\tline\nsecond line\n\x1b[201~q")
+    await terminal.sees("search regex:", "first line second line [201~q", in_order=True)
+    await terminal.press("Escape")
+    await is_untouched(terminal)
+
+
+async def test_a_program_that_does_not_say_how_it_pastes_gets_a_line_only_if_a_person_says_so(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    own = """
+import os
+from visidata import BaseSheet, SuspendCurses
+
+def run_cat():
+    with SuspendCurses():
+        os.system("cat")
+
+vd.addGlobals(run_cat=run_cat)
+BaseSheet.addCommand("", "run-cat", "run_cat()")
+"""
+    await ada.api.put("/api/v1/files/.visidatarc", data=own.encode())
+    terminal = await penguins(browse, ada, url)
+    await terminal.press("Space")
+    await terminal.type("run-cat")
+    await terminal.press("Enter")
+    await terminal.sees(but_not="Adelie")
+    await terminal.type("hello")
+    await terminal.sees("hello")
+    await paste(terminal, "first\nsecond")
+    await expect(offer(terminal.page)).to_contain_text("This was not typed")
     await expect(offer(terminal.page).get_by_role("button", name="Open as a new sheet")).to_be_hidden()
     await choose(terminal.page, "Type it as one line")
-    await terminal.sees("search regex:", "first line second line", in_order=True)
+    await terminal.sees("hellofirst second")
+    await terminal.press("Enter", "Control+d")
+    await terminal.sees("344 rows")
 
 
 async def test_a_paste_right_behind_the_enter_that_closes_a_prompt_is_not_typed_into_the_sheet(
@@ -73,13 +101,20 @@ async def test_a_paste_right_behind_the_enter_that_closes_a_prompt_is_not_typed_
 ) -> None:
     terminal = await penguins(browse, ada, url)
     await set_clipboard(terminal.page, "quick note")
-    for _ in range(3):
+    for _ in range(5):
         await terminal.press("/")
         await terminal.sees("search regex:")
         await terminal.press("D", "Enter", "Control+v")
-        await expect(offer(terminal.page)).to_be_visible()
-        await terminal.press("Escape")
-    await is_untouched(terminal)
+        # It depends on the moment whether the page knows already, or VisiData throws it away.
+        await until(
+            terminal.page,
+            "document.getElementById('paste').open"
+            " || document.getElementById('terminal').hubScreen().join('').includes('not pasted: nothing asks')",
+        )
+        if await offer(terminal.page).is_visible():
+            await terminal.press("Escape")
+            await expect(offer(terminal.page)).to_be_hidden()
+        await is_untouched(terminal)
 
 
 async def test_a_question_with_yes_and_no_is_no_prompt(url: str, ada: Person, browse: Browse) -> None:

@@ -114,7 +114,8 @@ async def test_a_line_is_composed_and_sent_where_visidata_asks_for_one(url: str,
     await expect(page.locator("#compose-hint")).to_contain_text("this goes there")
     await page.get_by_label("Line or text").fill("Chin")
     await page.get_by_role("button", name="Send and Enter").tap()
-    await terminal.sees("Chinstrap", but_not="search regex:")
+    await terminal.sees("Chinstr", but_not="search regex:")
+    await terminal.sees("search-col", but_not="restarting input")
     await expect(page.locator("#compose")).to_be_hidden()
 
 

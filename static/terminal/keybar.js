@@ -66,7 +66,7 @@ export function keyBar(screen, { may, commands, paste }) {
   }
   /** Say what will become of it, before it is sent. */
   function judge() {
-    const typed = screen.prompting && !field.value.includes("\n");
+    const typed = screen.pasteable;
     hint.textContent = typed
       ? "VisiData asks for text: this goes there."
       : "VisiData does not ask for text: you choose what becomes of this.";
@@ -75,14 +75,14 @@ export function keyBar(screen, { may, commands, paste }) {
   field.addEventListener("input", judge);
   screen.term.onWriteParsed(() => box.hidden || judge());
   field.addEventListener("keydown", (event) => event.key === "Escape" && close());
-  box.addEventListener("submit", async (event) => {
+  box.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = field.value;
     if (!text || !may()) return;
     const enter = event.submitter?.id === "compose-enter";
     field.value = "";
     close();
-    if ((await paste(text)) && enter) press("Enter");
+    if (paste(text) && enter) press("Enter");
   });
   byId("compose-close").addEventListener("click", close);
 

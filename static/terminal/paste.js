@@ -1,8 +1,10 @@
 /**
  * Pasting into VisiData, which reads text as commands: pasting "quick note" quits it, and "=..." runs Python.
  *
- * One line goes unasked only where VisiData asks for text. Everything else is shown first, with what can be done with it:
- * a new sheet, the cells at the cursor, a file, one line for the prompt, or typed all the same, which says what it means.
+ * It goes unasked only where the program has said that it wants a paste and can tell it from typing. VisiData does while
+ * it asks for text (app/agent/visidata/visidatarc.py), and takes it for one line; should its prompt have closed meanwhile,
+ * it throws it away. Everything else is shown first, with what can be done with it: a new sheet, the cells at the cursor,
+ * a file, one line for the prompt of a VisiData of another make, or typed all the same, which says what that means.
  */
 
 import { leave, upload } from "./files.js";
@@ -10,13 +12,6 @@ import { PASTE_INTO_CELLS } from "./keys.js";
 import { backToTerminal, byId, count, openDialog, toast } from "./words.js";
 
 const PREVIEW = 2_000; // Characters.
-const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
-
-/** What to do with a pasted text: "type" it, or "offer" the choice. `prompting`: VisiData asks for text. */
-export function judge(text, { bracketed, prompting }) {
-  if (bracketed) return "type"; // The program said that it can tell a paste from typing.
-  return prompting && !CONTROL.test(text) ? "type" : "offer";
-}
 
 /** The text as one line, fit for a prompt: no character is left that would be a key. */
 export function oneLine(text) {
@@ -52,24 +47,20 @@ export function pasting(screen, { may, open }) {
   let text = "";
 
   /** Gives whether it was typed. */
-  async function paste(given) {
+  function paste(given) {
     text = given.replace(/\r\n?/g, "\n").replace(/\n+$/, "");
     if (!text || !may("the paste")) return false;
-    const settled = await screen.settled();
-    const prompting = settled && screen.prompting;
-    if (judge(text, { bracketed: screen.term.modes.bracketedPasteMode, prompting }) === "offer") {
-      offer(prompting);
-      return false;
-    }
-    screen.paste(text);
-    return true;
+    if (screen.pasteable) screen.paste(text);
+    else offer();
+    return screen.pasteable;
   }
 
-  function offer(prompting) {
+  function offer() {
+    const { prompting } = screen;
     const lines = text.split("\n").length;
     byId("paste-title").textContent = `Paste ${lines > 1 ? count(lines, "line") : count([...text].length, "character")}`;
     byId("paste-why").textContent = prompting
-      ? "VisiData asks for one line, and this has more, or characters that are keys."
+      ? "This was not typed, since it cannot be seen from here what would become of it."
       : "VisiData reads text as commands unless it asks for some. So this was not typed; where should it go?";
     byId("paste-text").textContent = text.length > PREVIEW ? `${text.slice(0, PREVIEW)}…` : text;
     if (elements.name) elements.name.value = `pasted.${ending(text)}`;
@@ -104,7 +95,7 @@ export function pasting(screen, { may, open }) {
     try {
       await act();
     } catch (error) {
-      toast(error.message, { tone: "warn", action: "Try again", run: () => offer(screen.prompting), seconds: 20 });
+      toast(error.message, { tone: "warn", action: "Try again", run: offer, seconds: 20 });
     }
   });
 

@@ -5,9 +5,7 @@ import { control, sequence } from "./keys.js";
 import { CLIPBOARD_LIMIT } from "./clipboard.js";
 import { page } from "./words.js";
 
-const ANSWERED_WITHIN = 400; // Milliseconds in which VisiData has drawn what a key did, on all but the worst of lines.
 const CLICK = 60; // Milliseconds that a button is down. VisiData takes what is shorter for a key that it does not know.
-const DRAWN = 30; // Milliseconds without output, after which it is taken to have drawn all.
 
 /** xterm.js, fitted to its element or, when another window decides the size, letterboxed in it. */
 export class Screen {
@@ -16,8 +14,6 @@ export class Screen {
   #fit;
   #look; // { colours: "light" | "dark" | "contrast", family, size, reader }
   #following = null; // The size that another window gave, while it decides.
-  #unanswered = 0; // When the last key was sent that nothing was drawn for yet; 0: none.
-  #drawn = 0;
 
   /**
    * `look` as `restyle` takes it. `on` has `keys(bytes)`, `unsent()`, `size(cols, rows)`, `title(text)`,
@@ -57,9 +53,14 @@ export class Screen {
     return { cols: this.term.cols, rows: this.term.rows };
   }
 
-  /** Whether VisiData asks for text just now: it shows the cursor only then. */
+  /** Whether the program can tell a paste from typing, and wants one: then a paste is never taken for commands. */
+  get pasteable() {
+    return this.term.modes.bracketedPasteMode;
+  }
+
+  /** Whether VisiData asks for text, as far as can be seen from here: it shows the cursor only then. */
   get prompting() {
-    return this.cursorShown && !this.term.modes.bracketedPasteMode;
+    return this.cursorShown;
   }
 
   get mouse() {
@@ -126,23 +127,8 @@ export class Screen {
 
   /** Paste as the program wants it: marked as a paste where it asked for that, else as plain typing. */
   paste(text) {
-    this.term.paste(text);
-  }
-
-  /** Wait until VisiData has drawn what the last key did: until then nobody knows whether it asks for text. */
-  async settled() {
-    const until = performance.now() + ANSWERED_WITHIN;
-    while (performance.now() < until && (this.#unanswered || performance.now() - this.#drawn < DRAWN)) {
-      await new Promise((later) => setTimeout(later, 10));
-    }
-    // Whether it was answered. Where it was not, what is on the screen may be a thing of the past.
-    return !this.#unanswered;
-  }
-
-  /** Something was drawn. */
-  answered() {
-    this.#unanswered = 0;
-    this.#drawn = performance.now();
+    // What is marked must not hold the mark that ends it.
+    this.term.paste(this.pasteable ? text.replaceAll("\x1b", "") : text);
   }
 
   /** Hand the right button to the program, at that point of the page: the page's own menu has taken it else. */
@@ -157,17 +143,11 @@ export class Screen {
   #listen() {
     const { term, element, on } = this;
     const encoder = new TextEncoder();
-    const send = (bytes) => {
-      this.#unanswered = performance.now();
-      on.keys(bytes);
-    };
-    term.onData((text) => send(encoder.encode(this.#modified(text))));
-    term.onBinary((text) => send(Uint8Array.from(text, (character) => character.charCodeAt(0))));
+    term.onData((text) => on.keys(encoder.encode(this.#modified(text))));
+    term.onBinary((text) => on.keys(Uint8Array.from(text, (character) => character.charCodeAt(0))));
     term.onKey(() => on.unsent());
-    term.onWriteParsed(() => this.answered());
     term.onTitleChange((text) => on.title(text));
     term.attachCustomKeyEventHandler((event) => this.#key(event));
-    // Not before it is said to be: a paste into what only may be a prompt would be one into commands.
     this.cursorShown = false;
     for (const final of ["h", "l"]) {
       term.parser.registerCsiHandler({ prefix: "?", final }, (modes) => {

@@ -118,6 +118,63 @@ async def test_pasting_what_the_page_left(folder: Path, home: Path) -> None:
         await client.see("Zürich")
 
 
+def paste(text: str) -> str:
+    """As terminals mark it where a program has asked for that (bracketed paste)."""
+    return f"\x1b[200~{text}\x1b[201~"
+
+
+async def test_a_paste_is_one_line_for_a_prompt_whatever_is_in_it(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("/")
+        await client.find(rb"\x1b\[\?2004h")
+        await client.see("search regex")
+        for piece in ("\x1b", "[20", "0~Tab", "\r東京\n\ngq\x03y\x1b[2", "01~"):  # However the line cuts it.
+            await client.type(piece)
+        await client.see("Tab 東京 gq y")
+        await client.type("\x15東京\r")
+        await client.find(rb"\x1b\[\?2004l")
+        await client.type("zY")
+        copied = await client.find(rb"\x1b\]52;c;([^\x07]*)\x07")
+        assert base64.b64decode(copied[1]).decode() == "東京"
+
+
+@pytest.mark.parametrize("before", ["", "/東京\r"])
+async def test_a_paste_that_comes_when_nothing_asks_for_text_is_not_typed(
+    folder: Path, home: Path, before: str
+) -> None:
+    """So even where the prompt that it was for has just been closed: all of this comes in one piece."""
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type(before + paste("gqyFd =exit()"))
+        await client.see("not pasted: nothing asks for text")
+        await client.type("F")
+        await client.see("percent")
+
+
+async def test_a_paste_of_a_megabyte_is_taken_whole(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type(paste("gqy " * 4096))
+        await client.see("not pasted: nothing asks for text")
+        await client.type("F")
+        await client.see("percent")
+
+
+async def test_the_key_that_a_paste_begins_with_is_a_key_all_the_same(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        for keys in ("\x1b[", "F"):
+            await client.type(keys)
+        await client.see('no command for "Alt+[Shift+F"')
+        await client.type("F")
+        await client.see("percent")
+
+
 async def test_the_page_has_a_file_opened_without_typing_a_command(folder: Path, home: Path) -> None:
     async with start(folder, home, "cities.csv") as agent:
         client = await agent.client()
