@@ -92,6 +92,7 @@ def create_app(
     health.set_up(app)
     static.set_up(app, PROJECT / "static")
     terminal.set_up(app)
+    account.set_up(app)
     for part in (auth, sessions, terminal, files, account, admin, api, health):
         app.register_blueprint(part.blueprint)
 

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from playwright.async_api import APIRequestContext, Browser, Locator, Page, Playwright, StorageState, expect
 
 PASSWORD = "two fat geese fly low"
+Browse = Callable[..., Awaitable[Page]]
+"""browse(person=None, **options of Browser.new_context) -> a page in a browser profile of its own."""
+
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 EVERYTHING = 10_000  # Milliseconds in which what is waited for must show, on a machine that is busy.
 
 
@@ -97,6 +103,25 @@ class Terminal:
 
     async def type(self, text: str) -> None:
         await self.page.keyboard.type(text)
+
+
+async def penguins(browse: Browse, person: Person, url: str, **options: Any) -> Terminal:
+    """A new session on the penguins, in a browser profile of its own; `options` as `Browser.new_context` has them."""
+    page = await browse(person, **options)
+    terminal = await create_and_open(page, url, "sample:penguins.csv")
+    await terminal.sees("Adelie")
+    return terminal
+
+
+async def set_clipboard(page: Page, text: str) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.evaluate("(text) => navigator.clipboard.writeText(text)", text)
+
+
+async def get_clipboard(page: Page) -> str:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    text: str = await page.evaluate("navigator.clipboard.readText()")
+    return text
 
 
 async def until(page: Page, condition: str) -> None:

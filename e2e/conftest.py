@@ -11,23 +11,20 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
 
-from e2e.browser import Person, follow_link, invite, launch, log_in, make_first_admin, make_token
+from e2e.browser import Browse, Person, follow_link, invite, launch, log_in, make_first_admin, make_token
 from e2e.hub import HubProcess
 from e2e.replicas import Replicas
 
 RESULTS = Path(__file__).resolve().parent.parent / "test-results"
 ELSEWHERE = os.environ.get("HUB_URL", "").rstrip("/")
 OWN = ("replicas", "strict_hub", "own_hub")  # Fixtures that are a Hub which the tests may do anything to.
-
-Browse = Callable[..., Awaitable[Page]]
-"""browse(person=None, **options of Browser.new_context) -> a page in a browser profile of its own."""
 
 _FAILED = pytest.StashKey[bool]()
 

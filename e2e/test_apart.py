@@ -12,8 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
-from e2e.browser import Person, Terminal, create_and_open
-from e2e.conftest import Browse
+from e2e.browser import Browse, Person, Terminal, create_and_open
 from e2e.hub import HubProcess
 
 SECRET = "the-secret-of-ada"

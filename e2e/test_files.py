@@ -6,8 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import Page, expect
 
-from e2e.browser import Person, Terminal, create_and_open, until
-from e2e.conftest import Browse
+from e2e.browser import Browse, Person, Terminal, create_and_open, until
 
 PEOPLE = "name,town\nAda,London\nGrace,New York\nAlan,London\n"
 

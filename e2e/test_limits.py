@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page, Playwright, expect
 
-from e2e.browser import Person, Terminal, make_first_admin, row, until
-from e2e.conftest import Browse, as_person
+from e2e.browser import Browse, Person, Terminal, make_first_admin, row, until
+from e2e.conftest import as_person
 from e2e.hub import HubProcess
 
 MOST_BYTES = 60_000

@@ -6,8 +6,7 @@ import re
 
 from playwright.async_api import expect
 
-from e2e.browser import PASSWORD, Person, Terminal, create_and_open, follow_link, log_in
-from e2e.conftest import Browse
+from e2e.browser import PASSWORD, Browse, Person, Terminal, create_and_open, follow_link, log_in
 from e2e.hub import HubProcess
 
 

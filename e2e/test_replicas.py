@@ -24,8 +24,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from e2e.browser import Person, create_and_open, make_first_admin, row, until
-from e2e.conftest import Browse, as_person
+from e2e.browser import Browse, Person, create_and_open, make_first_admin, row, until
+from e2e.conftest import as_person
 from e2e.hub import HubProcess, fetch
 from e2e.replicas import Replicas
 

@@ -6,8 +6,7 @@ import re
 
 from playwright.async_api import Locator, Page, expect
 
-from e2e.browser import PASSWORD, Person, Terminal, create_and_open, log_in, row
-from e2e.conftest import Browse
+from e2e.browser import PASSWORD, Browse, Person, Terminal, create_and_open, log_in, row
 
 COLUMNS = ("species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex", "year")
 

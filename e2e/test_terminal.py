@@ -6,8 +6,7 @@ import signal
 
 from playwright.async_api import expect
 
-from e2e.browser import Person, Terminal, create_and_open, row
-from e2e.conftest import Browse
+from e2e.browser import Browse, Person, Terminal, create_and_open, row
 from e2e.hub import HubProcess
 
 
@@ -165,20 +164,6 @@ async def test_the_terminals_own_stop_asks_first(url: str, ada: Person, browse: 
     await page.get_by_role("button", name="Stop the session").click()
     await page.get_by_role("button", name="Stop it").click()
     await expect(page.locator("#panel")).to_contain_text("You stopped it.")
-
-
-async def test_pasted_text_does_not_run_as_commands(url: str, ada: Person, browse: Browse) -> None:
-    page = await browse(ada)
-    terminal = await create_and_open(page, url, "sample:penguins.csv")
-    await terminal.sees("Adelie")
-    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await page.evaluate("navigator.clipboard.writeText('quick note')")
-    await terminal.press("Control+v")
-    await expect(page.locator("#toasts")).to_contain_text("The paste was not typed.")
-    await terminal.press("/")
-    await terminal.sees("search regex:")
-    await terminal.press("Control+v")  # In a prompt it is plain text.
-    await terminal.sees("quick note")
 
 
 async def test_what_is_copied_in_visidata_is_on_the_clipboard(url: str, ada: Person, browse: Browse) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+from app.accounts.preferences import Preferences
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Account:
     login_epoch: int
     created_at: datetime
     seen_at: datetime
+    preferences: Preferences = field(default_factory=Preferences)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Account:
@@ -31,6 +34,7 @@ class Account:
             login_epoch=row["login_epoch"],
             created_at=row["created_at"],
             seen_at=row["seen_at"],
+            preferences=Preferences.from_row(row["preferences"]),
         )
 
     @property

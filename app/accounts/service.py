@@ -20,6 +20,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.accounts.mail import Mailer
 from app.accounts.models import Account
+from app.accounts.preferences import Preferences
 from app.aio import Supervisor
 from app.db.tables import User as Row
 from app.errors import BadInput, Conflict, LimitReached, NotFound, NotLoggedIn, Unavailable
@@ -122,6 +123,10 @@ class Accounts:
         await Row.raw(
             "UPDATE users SET seen_at = now() WHERE id = {} AND seen_at < now() - {}::interval", account.id, SEEN_EVERY
         )
+
+    async def prefer(self, account: Account, preferences: Preferences) -> None:
+        """Keep what the person has chosen for their terminals."""
+        await Row.raw("UPDATE users SET preferences = {} WHERE id = {}", preferences.as_row(), account.id)
 
     async def leave(self, user_id: UUID) -> None:
         """The user goes: their login, links and tokens are void at once; the manager stops and deletes the rest."""

@@ -5,6 +5,7 @@ announces changes, the index of due work) in the migrations.
 from __future__ import annotations
 
 from piccolo.columns import (
+    JSONB,
     UUID,
     Boolean,
     ForeignKey,
@@ -28,6 +29,7 @@ class User(Table, tablename="users"):
     password_hash = Text(null=True, default=None)
     admin = Boolean(default=False)
     login_epoch = Integer(default=0, help_text="A login made in another epoch is void: raised to log out everywhere.")
+    preferences = JSONB(default="{}", help_text="How they want their terminals: app/accounts/preferences.py.")
     created_at = Timestamptz(default=TimestamptzNow())
     seen_at = Timestamptz(default=TimestamptzNow())
     deleted_at = Timestamptz(null=True, default=None, help_text="Going: sessions are being stopped, then the row goes.")

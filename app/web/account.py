@@ -1,15 +1,17 @@
-"""The person's own account: password, API tokens, logging out everywhere."""
+"""The person's own account: password, API tokens, logging out everywhere, how terminals look."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from quart import Blueprint, flash, render_template, request
+from quart import Blueprint, Quart, flash, render_template, request
 from quart.typing import ResponseReturnValue
 
+from app.accounts.preferences import FONTS, SIZES, THEMES, Preferences
 from app.accounts.service import PASSWORD_LENGTH
 from app.errors import BadInput, Forbidden, NotFound
 from app.web.context import hub
+from app.web.errors import wants_json
 from app.web.htmx import go
 from app.web.security import log_in, me, tries
 
@@ -61,6 +63,22 @@ async def drop_token(token_id: str) -> ResponseReturnValue:
     return go("/account")
 
 
+@blueprint.post("/terminal")
+async def prefer() -> ResponseReturnValue:
+    """How the person wants their terminals: the whole form, from this page or (as JSON) from a terminal's."""
+    try:
+        preferences = Preferences.from_form(await request.form)
+    except BadInput as error:
+        if wants_json():
+            raise
+        return await _page(error=error), 422
+    await hub().accounts.prefer(me(), preferences)
+    if wants_json():
+        return "", 204
+    await flash("Your terminals will look like that.", "info")
+    return go("/account")
+
+
 async def _page(*, error: BadInput | None = None, token: str = "") -> str:
     account = me()
     return await render_template(
@@ -75,3 +93,8 @@ async def _page(*, error: BadInput | None = None, token: str = "") -> str:
 def _no_guests() -> None:
     if me().guest:
         raise Forbidden("Guests have no password and no tokens. Ask an administrator for an account.")
+
+
+def set_up(app: Quart) -> None:
+    """What the form for terminals offers, for the two pages that have it."""
+    app.jinja_env.globals.update(themes=THEMES, fonts=FONTS, sizes=SIZES)

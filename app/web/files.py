@@ -11,13 +11,16 @@ from quart import Blueprint, Response, flash, jsonify, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.accounts.models import Account
-from app.errors import BadInput
+from app.errors import BadInput, NotFound
 from app.files.homes import MOST_LISTED, Download, Entry
 from app.files.names import clean_name, openable, size_text
 from app.web.context import homes_of, hub
 from app.web.htmx import go, wants_fragment
 from app.web.multipart import stream_file
 from app.web.security import me
+
+LEFT_IN = ".cache/visidata-hub"  # Made by app/agent/visidata/visidatarc.py, which also reads what is left there.
+LEFT = frozenset({"clipboard", "open"})
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -58,6 +61,18 @@ async def upload(path: str) -> ResponseReturnValue:
     expected = request.content_length
     entry = await _store(account, folder, name, request.body, expected)
     return jsonify(name=entry.name, path=entry.path, openable=openable(entry.name)), 201
+
+
+@blueprint.put("/left/<what>")
+async def leave(what: str) -> ResponseReturnValue:
+    """What a terminal's page leaves for VisiData to fetch at a key: text to paste, or the path of a file to open."""
+    if what not in LEFT:
+        raise NotFound("There is nothing at this address.")
+    account, size = me(), request.content_length
+    await homes_of(account).write(
+        str(account.id), f"{LEFT_IN}/{what}", request.body, overwrite=True, expected_size=size
+    )
+    return "", 204
 
 
 @blueprint.get("/get/<path:path>")

@@ -1,10 +1,16 @@
-"""Static files: read once, compressed once, and kept by browsers for a year under an address that names their content."""
+"""Static files: read once, compressed once, and kept by browsers for a year under an address that names their content.
+
+A script that imports its neighbours names them by their plain names, so what lies in a folder of MODULES has the version
+of the whole folder in its path (`/static/terminal/@<version>/main.js`): a neighbour's address then has it too.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import mimetypes
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +22,8 @@ from app.errors import NotFound
 from app.web.security import public
 
 COMPRESSED = frozenset({".css", ".js", ".mjs", ".svg", ".json", ".webmanifest", ".txt"})
+MODULES = ("terminal",)
+LOOK_AGAIN = 1.0  # Seconds after which a folder's files are looked at again; a page names a dozen of them.
 TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".webmanifest": "application/manifest+json"}
 
 
@@ -34,6 +42,7 @@ class Assets:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._read: dict[str, Asset] = {}
+        self._versions: dict[str, tuple[float, str]] = {}
 
     def get(self, name: str) -> Asset:
         """Raises NotFound for what is not below the folder."""
@@ -47,9 +56,23 @@ class Assets:
             known = self._read[name] = _load(path, changed)
         return known
 
+    def version(self, folder: str) -> str:
+        """One for all that lies in a folder: when any of it changes, all of it has new addresses."""
+        looked_at, version = self._versions.get(folder, (0.0, ""))
+        if time.monotonic() - looked_at < LOOK_AGAIN:
+            return version
+        names = sorted(path.name for path in (self.folder / folder).iterdir() if path.is_file())
+        said = "".join(f"{name} {self.get(f'{folder}/{name}').version}\n" for name in names)
+        version = hashlib.sha256(said.encode()).hexdigest()[:12]
+        self._versions[folder] = time.monotonic(), version
+        return version
+
     def url(self, name: str) -> str:
-        """`/static/<name>?v=<version>`; without a version where the file is missing (the set-up has not run)."""
+        """Where the file is, with its version; without one where the file is missing (the set-up has not run)."""
+        folder, _, file = name.rpartition("/")
         try:
+            if folder in MODULES:
+                return f"/static/{folder}/@{self.version(folder)}/{file}"
             return f"/static/{name}?v={self.get(name).version}"
         except NotFound:
             return f"/static/{name}"
@@ -71,13 +94,18 @@ def set_up(app: Quart, folder: Path) -> None:
     @app.get("/static/<path:name>", endpoint="static")
     @public("styles, scripts and pictures, which are the same for everybody", same_for_all=True)
     async def static(name: str) -> ResponseReturnValue:
-        asset = assets.get(name)
+        in_folder = re.fullmatch(r"(.+)/@(\w+)/([^/]+)", name)
+        if in_folder and in_folder[1] in MODULES:
+            asset = assets.get(f"{in_folder[1]}/{in_folder[3]}")
+            lasting = in_folder[2] == assets.version(in_folder[1])
+        else:
+            asset = assets.get(name)
+            lasting = request.args.get("v") == asset.version
         pack = asset.compressed is not None and "gzip" in request.headers.get("Accept-Encoding", "")
         response = Response(asset.compressed if pack else asset.body, content_type=asset.content_type)
         if pack:
             response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
-        lasting = request.args.get("v") == asset.version
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
         response.set_etag(asset.version)
         return await response.make_conditional(request)

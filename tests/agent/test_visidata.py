@@ -12,6 +12,7 @@ from agent_run import PROJECT, Agent, start_agent
 
 from app.agent import visidata
 
+OPEN, INTO_CELLS = "\x1b[1;4R", "\x1b[1;4Q"  # The keys that static/terminal/keys.js sends: Alt-Shift-F3 and -F2.
 PYTHON = PROJECT / ".venv-session" / "bin" / "python"
 
 
@@ -112,10 +113,103 @@ async def test_pasting_what_the_page_left(folder: Path, home: Path) -> None:
         client = await agent.client()
         await client.see("Köln")
         clipboard = home / ".cache" / "visidata-hub" / "clipboard"
-        clipboard.parent.mkdir(parents=True)
         clipboard.write_text("Zürich")
         await client.type("zP")
         await client.see("Zürich")
+
+
+def paste(text: str) -> str:
+    """As terminals mark it where a program has asked for that (bracketed paste)."""
+    return f"\x1b[200~{text}\x1b[201~"
+
+
+async def test_a_paste_is_one_line_for_a_prompt_whatever_is_in_it(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("/")
+        await client.find(rb"\x1b\[\?2004h")
+        await client.see("search regex")
+        for piece in ("\x1b", "[20", "0~Tab", "\r東京\n\ngq\x03y\x1b[2", "01~"):  # However the line cuts it.
+            await client.type(piece)
+        await client.see("Tab 東京 gq y")
+        await client.type("\x15東京\r")
+        await client.find(rb"\x1b\[\?2004l")
+        await client.type("zY")
+        copied = await client.find(rb"\x1b\]52;c;([^\x07]*)\x07")
+        assert base64.b64decode(copied[1]).decode() == "東京"
+
+
+@pytest.mark.parametrize("before", ["", "/東京\r"])
+async def test_a_paste_that_comes_when_nothing_asks_for_text_is_not_typed(
+    folder: Path, home: Path, before: str
+) -> None:
+    """So even where the prompt that it was for has just been closed: all of this comes in one piece."""
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type(before + paste("gqyFd =exit()"))
+        await client.see("not pasted: nothing asks for text")
+        await client.type("F")
+        await client.see("percent")
+
+
+async def test_a_paste_of_a_megabyte_is_taken_whole(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type(paste("gqy " * 4096))
+        await client.see("not pasted: nothing asks for text")
+        await client.type("F")
+        await client.see("percent")
+
+
+async def test_the_key_that_a_paste_begins_with_is_a_key_all_the_same(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        for keys in ("\x1b[", "F"):
+            await client.type(keys)
+        await client.see('no command for "Alt+[Shift+F"')
+        await client.type("F")
+        await client.see("percent")
+
+
+async def test_the_page_has_a_file_opened_without_typing_a_command(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        (home / "pasted.tsv").write_text("river\tlength\nElbe\t1094\n")
+        (home / "more.csv").write_text("lake,area\nMüritz,117\n")
+        (home / ".cache/visidata-hub/open").write_text("pasted.tsv\nmore.csv")
+        await client.type(OPEN)
+        await client.see("lake", "Müritz")
+        await client.type("q")
+        await client.see("river", "Elbe", "1094")
+        await client.type(OPEN)
+        await client.see("there is nothing to open")
+
+
+async def test_the_page_has_text_pasted_into_the_cells_at_the_cursor(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        (home / ".cache/visidata-hub/clipboard").write_text("Zürich\t1\nBern\t2")
+        await client.type(INTO_CELLS)
+        await client.see("Zürich", "Bern")
+
+
+@pytest.mark.parametrize("key", [OPEN, INTO_CELLS])
+async def test_where_the_pages_keys_mean_nothing_they_do_no_harm(folder: Path, home: Path, key: str) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("/")
+        await client.see("search regex")
+        await client.type(f"{key}東京\r")  # In a prompt, they are no text.
+        await client.type("zY")
+        copied = await client.find(rb"\x1b\]52;c;([^\x07]*)\x07")
+        assert base64.b64decode(copied[1]).decode() == "東京"
 
 
 async def test_ctrl_z_is_harmless(folder: Path, home: Path) -> None:

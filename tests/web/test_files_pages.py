@@ -206,3 +206,23 @@ async def test_asking_only_for_the_headers_of_a_file_holds_nothing_open(site: Si
     await upload(ada, "x.csv")
     answer = await ada.send("HEAD", "/files/get/x.csv")
     assert (answer.status, answer.headers["Content-Length"]) == (200, "8")
+
+
+async def test_a_terminals_page_leaves_things_for_visidata_and_what_is_newer_counts(site: Site) -> None:
+    account, ada = await site.person("ada@example.org")
+    where = site.hub.homes.ensure(str(account.id)) / ".cache" / "visidata-hub"
+    assert (await ada.send("PUT", "/files/left/open", data=b"x.csv")).status == 404  # No VisiData has been there yet.
+    where.mkdir(parents=True)
+    for text in ("x.csv", "über/y.csv"):
+        assert (await ada.send("PUT", "/files/left/open", data=text.encode())).status == 204
+        assert (where / "open").read_text() == text
+    assert (await ada.send("PUT", "/files/left/clipboard", data=b"a\tb\n")).status == 204
+    assert (where / "clipboard").read_bytes() == b"a\tb\n"
+
+
+@pytest.mark.parametrize("what", ["other", "..", ".%2e%2fx", "open%2f..%2f..%2fx"])
+async def test_nothing_else_is_left_anywhere(site: Site, what: str) -> None:
+    account, ada = await site.person("ada@example.org")
+    (site.hub.homes.ensure(str(account.id)) / ".cache" / "visidata-hub").mkdir(parents=True)
+    assert (await ada.send("PUT", f"/files/left/{what}", data=b"x")).status in (404, 405)
+    assert home(site) == []

@@ -51,6 +51,34 @@ async def test_scripts_are_sent_as_scripts(site: Site) -> None:
         assert (await site.browser().get(path)).headers["Content-Type"] == "text/javascript; charset=utf-8"
 
 
+async def test_a_module_and_its_neighbours_have_the_version_of_their_whole_folder(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    location = (await ada.post("/sessions", {"source": "", "open": "1"})).location
+    page = (await ada.get(location)).text
+    main = next(path for path in re.findall(r'src="(/static/[^"]+)"', page) if path.endswith("/main.js"))
+    folder = main.removesuffix("/main.js")
+    script = await ada.get(main)
+    assert "immutable" in script.headers["Cache-Control"]
+    preloaded = set(re.findall(rf'rel="modulepreload" href="{folder}/([^"]+)"', page))
+    found, at_once, looked_at = {"main.js"}, {"main.js"}, set()
+    while new := found - looked_at:
+        for name in new:
+            answer = await ada.get(f"{folder}/{name}")
+            assert answer.status == 200, name
+            assert "immutable" in answer.headers["Cache-Control"], name
+            imported = set(re.findall(r'^import .* from "\./([^"]+)"', answer.text, re.M))
+            if name in at_once:
+                at_once |= imported  # What the first screen waits for.
+            found |= imported | set(re.findall(r'import\("\./([^"]+)"\)', answer.text))
+            looked_at.add(name)
+    assert preloaded == at_once - {"main.js"}
+    assert len(found) > len(at_once) > 5
+    # A page of the version before gets what there is, and does not keep it.
+    old = await ada.get("/static/terminal/@0123456789ab/main.js")
+    assert (old.body, old.headers["Cache-Control"]) == (script.body, "no-cache")
+    assert (await ada.get("/static/vendor/@0123456789ab/xterm.mjs")).status == 404
+
+
 async def test_nothing_outside_the_folder_is_sent(site: Site) -> None:
     for path in (
         "../pyproject.toml",
@@ -62,6 +90,8 @@ async def test_nothing_outside_the_folder_is_sent(site: Site) -> None:
         "vendor",
         "",
         "no-such.css",
+        "terminal/@0123456789ab/../../../pyproject.toml",
+        "terminal/@0123456789ab/..",
     ):
         answer = await site.browser().get(f"/static/{path}")
         assert answer.status == 404, path

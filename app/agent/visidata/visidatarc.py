@@ -6,14 +6,21 @@ VisiData puts every name that is left at the end among its own globals, so all i
 
 def _host() -> None:
     import contextlib
+    import curses
+    import os
+    import re
     import shutil
     import sys
     from pathlib import Path
+    from typing import Any
 
-    from visidata import VisiData, vd  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
+    # It is in the sessions' Python alone.
+    from visidata import BaseSheet, Sheet, VisiData, vd  # type: ignore[import-not-found]
+    from visidata import _input as prompts
 
-    # VisiData keeps macros and the history of input there, and complains where it cannot.
-    for folder in (".config/visidata", ".local/share/visidata"):
+    # VisiData keeps macros and the history of input there, and complains where it cannot. In the last, the terminal's
+    # page leaves what is to be pasted or opened.
+    for folder in (".config/visidata", ".local/share/visidata", ".cache/visidata-hub"):
         with contextlib.suppress(OSError):
             (Path.home() / folder).mkdir(parents=True, exist_ok=True)
 
@@ -37,18 +44,113 @@ def _host() -> None:
     def suspend(vd):  # type: ignore[no-untyped-def]
         vd.status("nothing to suspend to: leave the page and come back, VisiData stays")
 
+    # While VisiData asks for text, it has the terminal mark what is pasted (bracketed paste, xterm's ctlseqs), which the
+    # page takes for a sign that pasting is safe. It is, even if the prompt closes while a paste is on its way: what is
+    # marked is one line for a prompt or nothing, and never commands.
+    asking: list[object] = []
+
+    class Asking(prompts.EnableCursor):  # type: ignore[misc]
+        def __enter__(self):  # type: ignore[no-untyped-def]
+            super().__enter__()
+            asking.append(self)
+            os.write(1, b"\x1b[?2004h")
+
+        def __exit__(self, *error):  # type: ignore[no-untyped-def]
+            asking.remove(self)
+            if not asking:
+                os.write(1, b"\x1b[?2004l")
+            super().__exit__(*error)
+
+    class Pasted(str):
+        """Text that is no key, though it may read like the name of one."""
+
+        __slots__ = ()
+        __hash__ = object.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+    def next_key(vd: Any, scr: Any, patience: int) -> str | None:
+        """The next character, "" for a key that is none, None after so many milliseconds without any."""
+        if not vd.pendingKeys:
+            scr.timeout(patience)
+            try:
+                vd.pendingKeys.append(vd.get_wch(scr))
+            except curses.error:
+                return None
+            finally:
+                scr.timeout(vd.get_curses_timeout())
+        key = vd.pendingKeys.pop(0)
+        return key if isinstance(key, str) else ""
+
+    def pasted(vd: Any, scr: Any) -> str | None:
+        """What was pasted, when the rest of the mark that begins a paste comes next; else None, and it comes again."""
+        text = ""
+        while len(text) < len("200~"):
+            key = next_key(vd, scr, 1000 if text else 50)
+            if key is None or not "200~".startswith(text + key) or not key:
+                vd.pendingKeys[:0] = text + (key or "")
+                return None
+            text += key
+        text = ""
+        while not text.endswith("\x1b[201~"):
+            key = next_key(vd, scr, 5000)
+            if key is None:
+                return text  # It broke off. What comes later is not waited for.
+            text += key
+        return text.removesuffix("\x1b[201~")
+
+    key_of_prompt = prompts.InputWidget.handle_key
+
+    def handle_key(self, key, scr):  # type: ignore[no-untyped-def]
+        if not isinstance(key, Pasted):
+            return key_of_prompt(self, key, scr)
+        for one in key:  # Drawn once, when all of them are in.
+            key_of_prompt(self, one, scr)
+        return False
+
+    prompts.EnableCursor = Asking
+    prompts.InputWidget.handle_key = handle_key
+    # VisiData throws away what was typed ahead when a prompt closes; of a paste, that could be the mark that begins it.
+    curses.flushinp = lambda: None
+
     key_of_visidata = VisiData.getkeystroke
 
     @VisiData.api
     def getkeystroke(vd, scr, vs=None):  # type: ignore[no-untyped-def]
+        key = key_of_visidata(vd, scr, vs)
+        if key == "Alt+[" and (text := pasted(vd, scr)) is not None:
+            if asking:
+                return Pasted(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text))
+            vd.warning("not pasted: nothing asks for text")
+            return ""
         # The window's size changes whenever somebody comes to look. VisiData takes that for a key: it would forget its
         # messages, a search's marks and the first half of a command.
-        key = key_of_visidata(vd, scr, vs)
         if key != "KEY_RESIZE" or vs is None or scr is not vd.scrFull:
             return key
         vd.redraw()
         vd.draw_all()
         return ""
+
+    @VisiData.api
+    def open_left(vd):  # type: ignore[no-untyped-def]
+        """Open the files whose paths in the home the page has left, one a line; in a replay, those that it were then."""
+        named = vd.getLastArgs()
+        if not named:
+            left = Path.home() / ".cache/visidata-hub/open"
+            try:
+                named = left.read_text()
+                left.unlink()
+            except OSError:
+                vd.fail("there is nothing to open")
+            vd.setLastArgs(named)
+        for path in named.splitlines():
+            vd.push(vd.openSource(str(Path.home() / path)))
+
+    # No person presses these by chance, no prompt takes them for text, and the page need type no command: a key
+    # that is lost, or comes where it means nothing, does no harm.
+    BaseSheet.addCommand("Alt+Shift+F3", "open-left", "vd.open_left()", "open the file that the page has uploaded")
+    Sheet.bindkey("Alt+Shift+F2", "syspaste-cells")
 
     own = str(vd.config_file)
     try:

@@ -1,0 +1,138 @@
+"""VisiData on a phone: the keys that it lacks are under the screen, big enough for a thumb."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from e2e.browser import PHONE, Browse, Person, Terminal, penguins, until
+
+SIZES = {"phone": (390, 844), "small phone": (320, 568), "phone on its side": (844, 390), "tablet": (820, 1180)}
+
+
+def bar(page: Page) -> Locator:
+    return page.get_by_role("toolbar", name="Keys")
+
+
+async def tap(terminal: Terminal, *keys: str) -> None:
+    for key in keys:
+        await bar(terminal.page).get_by_role("button", name=key, exact=True).tap()
+
+
+async def test_a_desktop_has_no_key_bar(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url)
+    await expect(bar(terminal.page)).to_be_hidden()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_all_that_is_tapped_is_big_enough_and_on_the_screen(
+    url: str, ada: Person, browse: Browse, size: str
+) -> None:
+    width, height = SIZES[size]
+    terminal = await penguins(browse, ada, url, **{**PHONE, "viewport": {"width": width, "height": height}})
+    buttons = await bar(terminal.page).get_by_role("button").all()
+    assert len(buttons) == 12
+    more = await terminal.page.locator(".bar .icon").all()
+    for button in buttons + (more if width < 560 else []):
+        box = await button.bounding_box()
+        assert box is not None
+        assert box["width"] >= 44
+        assert box["height"] >= 44
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
+    assert await terminal.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_the_keys_do_what_they_say_and_the_keyboard_stays_where_it_is(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    await tap(terminal, "Down")
+    await terminal.sees("go-down")
+    await tap(terminal, "Right")
+    await terminal.sees("go-right")
+    await tap(terminal, "Page down")
+    await terminal.sees("go-pagedown")
+    await tap(terminal, "Enter")
+    await terminal.sees("8 rows")
+    await terminal.press("q", "/")
+    await terminal.sees("search regex:")
+    await tap(terminal, "Esc")
+    await terminal.sees("344 rows", but_not="search regex:")
+    assert await terminal.page.evaluate("document.activeElement.matches('.xterm textarea')")
+
+
+async def test_a_key_that_is_held_repeats_until_it_is_let_go(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    down = bar(terminal.page).get_by_role("button", name="Down", exact=True)
+    await down.dispatch_event("pointerdown")
+    await until(terminal.page, "document.querySelector('[data-key=Down]').dataset.held === 'yes'")
+    await down.dispatch_event("pointerup")
+    await down.dispatch_event("click")
+    await terminal.press("g", "k")
+    await terminal.sees("go-top")
+
+
+async def test_ctrl_holds_for_the_next_key_and_for_no_other(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    ctrl = bar(terminal.page).get_by_role("button", name="Ctrl", exact=True)
+    await ctrl.tap()
+    await expect(ctrl).to_have_attribute("aria-pressed", "true")
+    await terminal.type("d")
+    await terminal.sees("save cmdlog to:")
+    await expect(ctrl).to_have_attribute("aria-pressed", "false")
+    await terminal.press("Control+u")
+    await terminal.type("dd")
+    await terminal.sees("save cmdlog to: dd")
+    await terminal.press("Escape")
+    await terminal.sees("344 rows", but_not="save cmdlog")
+    await ctrl.tap()
+    await ctrl.tap()
+    await expect(ctrl).to_have_attribute("aria-pressed", "false")
+    await terminal.press("j")
+    await terminal.sees("go-down")
+
+
+async def test_the_keys_that_browsers_keep_are_a_tap_away(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    await terminal.press("/")
+    await terminal.sees("search regex:")
+    await terminal.type("two words")
+    await terminal.sees("two words")
+    await tap(terminal, "Keys…")
+    await terminal.page.get_by_role("option", name="Ctrl+W").tap()
+    await terminal.sees("search regex: two", but_not="words")
+
+
+async def test_a_line_is_composed_and_sent_where_visidata_asks_for_one(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    page = terminal.page
+    await terminal.press("/")
+    await terminal.sees("search regex:")
+    await tap(terminal, "Text…")
+    await expect(page.locator("#compose-hint")).to_contain_text("this goes there")
+    await page.get_by_label("Line or text").fill("Chin")
+    await page.get_by_role("button", name="Send and Enter").tap()
+    await terminal.sees("Chinstr", but_not="search regex:")
+    await terminal.sees("search-col", but_not="restarting input")
+    await expect(page.locator("#compose")).to_be_hidden()
+
+
+async def test_what_is_composed_where_nothing_asks_for_it_is_not_typed(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    page = terminal.page
+    await tap(terminal, "Text…")
+    await expect(page.locator("#compose-hint")).to_contain_text("does not ask for text")
+    await expect(page.get_by_role("button", name="Send and Enter")).to_be_hidden()
+    await page.get_by_label("Line or text").fill("quick note")
+    await page.get_by_role("button", name="Send", exact=True).tap()
+    await expect(page.get_by_role("dialog", name="Paste")).to_be_visible()
+
+
+async def test_the_keys_stay_over_the_keyboard(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    await terminal.page.set_viewport_size({"width": 390, "height": 430})  # What a phone's keyboard leaves.
+    await until(terminal.page, "Math.round(document.getElementById('keybar').getBoundingClientRect().bottom) === 430")
+    await terminal.sees("Adelie", "344 rows")
+    await until(terminal.page, "document.querySelector('.xterm-screen').getBoundingClientRect().bottom <= 340")

@@ -1,0 +1,117 @@
+/** The WebSocket to the Hub (hub.tty.v1): acknowledgements, pings, and finding out that nobody is there any more. */
+
+import { page } from "./words.js";
+
+const ACK_EVERY = 128 * 1024; // Bytes. A third of what the Hub lets be in flight, so that it never waits for long.
+const MESSAGE = 32 * 1024; // Bytes of keys in one message; the Hub takes twice that.
+const FIRST_MESSAGE = 10_000; // Milliseconds, like those that follow.
+const PING_EVERY = 20_000;
+const SILENCE = 45_000;
+const PROBE = 5_000;
+const ANSWER = 3_000; // After this, a person is told that there is no answer: all is not well, and may get well.
+
+/** One WebSocket, from its opening to its close. Calls `on.message(object)`, `on.silent(is)` and, once, `on.close(code, reason)`. */
+export class Connection {
+  live = false; // The Hub has said hello, so keys go somewhere.
+  roundTrip = null;
+  #socket;
+  #screen;
+  #on;
+  #timers = [];
+  #written = 0;
+  #acked = 0;
+  #queued = 0;
+  #pinged = 0;
+  #unanswered = null; // A timer, while a ping is on its way.
+  #silent = false;
+  #heard = performance.now();
+
+  constructor(screen, size, on) {
+    this.#screen = screen;
+    this.#on = on;
+    const url = new URL(`/sessions/${encodeURIComponent(page.dataset.session)}/tty`, location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    // A window nobody looks at does not decide the size.
+    if (size) url.search = new URLSearchParams(size);
+    const socket = (this.#socket = new WebSocket(url, ["hub.tty.v1"]));
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#send({ type: "ack", bytes: 0 }); // From the first byte on, the Hub waits for us.
+    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onclose = ({ code, reason }) => this.close(code, reason);
+    this.#timers.push(setTimeout(() => this.live || this.close(1006, ""), FIRST_MESSAGE));
+    this.#timers.push(setInterval(() => this.#check(), PING_EVERY / 4));
+  }
+
+  keys(bytes) {
+    // A dead line shows first when somebody types into it.
+    if (!this.#unanswered && performance.now() - this.#heard > ANSWER) this.ping();
+    for (let at = 0; at < bytes.length; at += MESSAGE) this.#socket.send(bytes.subarray(at, at + MESSAGE));
+  }
+
+  resize(cols, rows) {
+    this.#send({ type: "resize", cols, rows });
+  }
+
+  /** Find out now whether the other end is there. */
+  probe() {
+    const asked = performance.now();
+    this.ping();
+    this.#timers.push(setTimeout(() => this.#heard < asked && this.close(1006, ""), PROBE));
+  }
+
+  close(code = 1000, reason = "") {
+    if (!this.#socket) return;
+    const socket = this.#socket;
+    this.#socket = null;
+    this.live = false;
+    this.#timers.forEach(clearTimeout);
+    clearTimeout(this.#unanswered);
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    this.#on.close(code, reason);
+  }
+
+  #send(message) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  #receive(data) {
+    this.#heard = performance.now();
+    if (this.#silent) this.#on.silent((this.#silent = false));
+    if (typeof data !== "string") return this.#write(new Uint8Array(data));
+    const message = JSON.parse(data);
+    if (message.type === "pong") {
+      this.roundTrip = performance.now() - this.#pinged;
+      clearTimeout(this.#unanswered);
+      this.#unanswered = null;
+    }
+    if (message.type === "hello") this.live = true;
+    this.#on.message(message);
+  }
+
+  #write(bytes) {
+    this.#queued += 1;
+    this.#screen.term.write(bytes, () => {
+      this.#queued -= 1;
+      this.#written += bytes.length;
+      if (this.#written - this.#acked >= ACK_EVERY || this.#queued === 0) {
+        this.#acked = this.#written;
+        this.#send({ type: "ack", bytes: this.#written });
+      }
+    });
+  }
+
+  /** Ask whether anybody is there; the answer also tells the round trip. */
+  ping() {
+    const asked = (this.#pinged = performance.now());
+    this.#send({ type: "ping" });
+    clearTimeout(this.#unanswered);
+    this.#unanswered = setTimeout(() => this.#heard < asked && this.#on.silent((this.#silent = true)), ANSWER);
+  }
+
+  #check() {
+    const now = performance.now();
+    if (now - this.#heard > SILENCE) this.close(1006, "");
+    else if (now - this.#pinged >= PING_EVERY) this.ping();
+  }
+}

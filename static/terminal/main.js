@@ -1,0 +1,372 @@
+/**
+ * The terminal page: what it shows when, what it does next, and who of the other modules is told.
+ *
+ * `screen` draws (xterm.js), `link` carries (one WebSocket), `words` speaks, `settings` knows how it is to look. All that
+ * can wait until the screen is there (pasting, the palette, the menus, the key bar, files) is `tools`. Nothing that comes from the program or from a file name is ever
+ * treated as HTML. What is typed while there is no connection is never sent later.
+ *
+ * For tests and assistive tools `#terminal` has the attributes `data-terminal-state` (waiting, connecting, connected,
+ * reconnecting, ended, logged-out, gone) and `data-renderer` (webgl, html), and the method `hubScreen()`, which returns the
+ * lines on the screen as text.
+ */
+
+import { copy } from "./clipboard.js";
+import { shortcut } from "./keys.js";
+import { Connection } from "./link.js";
+import { Screen } from "./screen.js";
+import { listen, look as chosenLook } from "./settings.js";
+import { backToTerminal, byId, page, setTitle, show, showPanel, toast } from "./words.js";
+
+const terminal = byId("terminal");
+const base = `/sessions/${encodeURIComponent(page.dataset.session)}`;
+
+let screen;
+let connection = null;
+let mode = "drive";
+let attempts = 0;
+let retry = null; // The wait for the next attempt: { timer, at, go }.
+let touched = false; // The person has typed in here since the page was opened.
+let stopping; // Ends the following of a session that is not running.
+
+const visible = () => document.visibilityState === "visible";
+
+const driving = () => Boolean(connection?.live) && mode === "drive";
+
+/** Whether keys go anywhere; where they do not, the person is told. */
+function may(what) {
+  if (driving()) return true;
+  screenEvents.unsent(what);
+  return false;
+}
+
+const screenEvents = {
+  keys(bytes) {
+    if (!driving()) return;
+    connection.keys(bytes);
+    touched = true;
+  },
+  unsent(what = "that key") {
+    if (mode === "watch") toast("You are watching: your keys are not sent.", { tone: "warn" });
+    else if (connection?.live) screen.claim();
+    else toast(`Not connected: ${what} was not sent.`, { tone: "warn" });
+  },
+  size(cols, rows) {
+    if (connection?.live && mode === "drive") connection.resize(cols, rows);
+  },
+  title: setTitle,
+  clipboard(text, byProgram = false) {
+    // Every window of the session sees the program's wish; only the one that is worked in follows it.
+    if (byProgram && (mode === "watch" || !document.hasFocus())) return;
+    copy(text);
+  },
+  paste: (text) => tools().then(({ paste }) => paste(text)),
+  files: (files) => tools().then(({ take }) => take(files)),
+  menu: (x, y) => tools().then(({ openMenu }) => openMenu(x, y)),
+  unstuck: () => tools().then(({ unstick }) => unstick()),
+  shortcut(event) {
+    const what = shortcut(event);
+    if (what) tools().then(({ act }) => act[what]());
+    return Boolean(what);
+  },
+};
+
+function connect() {
+  cancelRetry();
+  byId("panel").hidden = true;
+  byId("stop").hidden = false;
+  if (attempts === 0) show("connecting", "Connecting…");
+  else show("reconnecting", "Reconnecting…", "warn");
+  const greeted = { before: false };
+  connection = new Connection(screen, visible() ? screen.size : null, {
+    message: (message) => heard(message, greeted),
+    silent: (is) => connection?.live && show("connected", is ? "No answer…" : "Connected", is ? "warn" : "good"),
+    close: (code, reason) => closed(code, reason, greeted.before),
+  });
+}
+
+function heard(message, greeted) {
+  switch (message.type) {
+    case "hello": {
+      mode = message.mode;
+      screen.term.options.disableStdin = mode === "watch";
+      byId("watching").hidden = mode !== "watch";
+      byId("stop").hidden = mode === "watch";
+      // The screen may have been left in the middle of an escape sequence.
+      if (attempts > 0 && !greeted.before) screen.term.write("\x18");
+      attempts = 0;
+      byId("panel").hidden = true;
+      show("connected", "Connected", "good");
+      connection.ping();
+      const same = message.cols === screen.size.cols && message.rows === screen.size.rows;
+      if (!greeted.before && mode === "drive" && visible()) connection.resize(screen.size.cols, screen.size.rows);
+      else if (!same) screen.follow(message);
+      if (!greeted.before && visible()) backToTerminal();
+      greeted.before = true;
+      break;
+    }
+    case "title":
+      setTitle(message.text);
+      break;
+    case "deadline":
+      setDeadline(message);
+      break;
+    case "pong":
+      if (connection.live) byId("status").title = `Round trip ${Math.max(1, Math.round(connection.roundTrip))} ms`;
+      break;
+    case "state":
+      if (message.state === "reconnecting") {
+        // The Hub has lost the run for the moment. It often is back before anybody can read about it.
+        connection.live = false;
+        show("reconnecting", "Reconnecting to VisiData…", "warn");
+      } else if (message.state === "leaving") {
+        // To go first loses no key: what was typed before is ahead of our goodbye, and from here on nothing is sent.
+        connection.close(1012, "");
+      } else if (message.state === "stopping") show(terminal.dataset.terminalState, "Stopping…", "warn");
+      else if (message.reason === "input_stuck") toast(message.text, { tone: "warn" });
+      break;
+  }
+}
+
+function closed(code, reason, greeted) {
+  connection = null;
+  setDeadline({ at: null });
+  if (code === 4401) return loggedOut();
+  if (code === 4403 || code === 4404) return gone();
+  if (code === 1000 || code === 4409) return look();
+  if (code === 1013 && reason) toast(reason, { tone: "warn" });
+  attempts += 1;
+  // A refusal before the upgrade looks like a broken line, so the session itself is asked before the next attempt.
+  tryLater(greeted || code === 1012 ? connect : look);
+}
+
+/**
+ * Wait longer from time to time, with some chance in it so that all pages do not come back at once. The first wait is
+ * short: a replica that leaves lets go of its pages one after the other, and by then another one is there to take them.
+ */
+function tryLater(go) {
+  cancelRetry();
+  const wait = Math.min(200 * 2 ** (attempts - 1), 5_000) * (0.5 + Math.random() / 2);
+  retry = { go, at: performance.now() + wait, timer: setInterval(() => tick(), 250) };
+  const tick = () => {
+    const left = Math.ceil((retry.at - performance.now()) / 1000);
+    if (left <= 0) return tryNow();
+    show("reconnecting", wait < 1000 ? "Reconnecting…" : "Reconnecting", "warn", wait < 1000 ? "" : `in ${left} s`);
+    byId("now").hidden = wait < 1000;
+  };
+  tick();
+  if (wait < 1000) {
+    clearInterval(retry.timer);
+    retry.timer = setTimeout(tryNow, wait);
+  }
+}
+
+function tryNow() {
+  const go = retry?.go;
+  cancelRetry();
+  go?.();
+}
+
+function cancelRetry() {
+  clearInterval(retry?.timer);
+  retry = null;
+}
+
+/** Ask what the session's state is, and act on it; while it is on its way, go on asking. */
+async function look() {
+  stopping?.abort();
+  const asking = (stopping = new AbortController());
+  let waitFor = "";
+  for (;;) {
+    let found;
+    try {
+      const answer = await fetch(`${base}/state${waitFor}`, {
+        headers: { accept: "application/json" },
+        cache: "no-store",
+        signal: AbortSignal.any([asking.signal, AbortSignal.timeout(40_000)]),
+      });
+      if (answer.status === 401) return loggedOut();
+      if (answer.status === 403 || answer.status === 404) return gone();
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      found = await answer.json();
+    } catch {
+      if (asking.signal.aborted) return;
+      attempts += 1;
+      return tryLater(look);
+    }
+    if (asking.signal.aborted) return;
+    if (found.state === "running") return connect();
+    if (found.state === "stopped" || found.state === "failed") return ended(found);
+    waiting(found);
+    // Short enough to show what happens meanwhile, such as the place in the queue.
+    waitFor = `?wait=running&timeout=5&seen=${encodeURIComponent(found.detail)}`;
+    if (found.state === "stopping") await new Promise((later) => setTimeout(later, 500));
+  }
+}
+
+function waiting({ state, detail }) {
+  attempts = 0;
+  const titles = { queued: "Waiting for a free place", starting: "Starting VisiData", stopping: "Stopping" };
+  const words = { queued: "Queued", starting: "Starting…", stopping: "Stopping…" };
+  show("waiting", words[state] ?? state, "warn");
+  const title = titles[state] ?? state;
+  showPanel(title, detail === title ? "" : detail, { busy: true });
+  byId("stop").hidden = state === "stopping";
+}
+
+function ended({ state, reason_text: reason, detail }) {
+  attempts = 0;
+  const failed = state === "failed";
+  show("ended", failed ? "Failed" : "Stopped", failed ? "bad" : "");
+  byId("stop").hidden = true;
+  setTitle("");
+  showPanel(failed ? "This session could not go on" : "This session is stopped", `${reason} ${detail}`, { start: true });
+  byId("start").querySelector("button").focus();
+}
+
+function loggedOut() {
+  show("logged-out", "Logged out", "bad");
+  byId("stop").hidden = true;
+  byId("login").href = `/login?next=${encodeURIComponent(location.pathname)}`;
+  showPanel("You were logged out", "The session itself goes on. Log in to come back to it.", { login: true });
+  byId("login").focus();
+}
+
+function gone() {
+  show("gone", "Not here", "bad");
+  byId("stop").hidden = true;
+  showPanel("There is no such session", "It may have been deleted, or it is not yours.");
+}
+
+// Deadlines
+
+let deadline = null;
+
+function setDeadline({ at, why }) {
+  clearInterval(deadline?.timer);
+  deadline = at ? { at: Date.parse(at), timer: setInterval(countDown, 1000) } : null;
+  byId("deadline").hidden = !deadline;
+  byId("stay").hidden = why === "too_old" || mode === "watch"; // Its age cannot be put off.
+  if (deadline) countDown();
+}
+
+function countDown() {
+  const seconds = Math.max(0, Math.round((deadline.at - Date.now()) / 1000));
+  const left = seconds < 60 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
+  byId("deadline-text").textContent = seconds ? `Stops in ${left}` : "Stopping…";
+}
+
+// What people press
+
+async function post(path) {
+  const answer = await fetch(`${base}/${path}`, { method: "POST", headers: { accept: "application/json" } });
+  if (answer.status === 401) return loggedOut();
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    throw new Error(problem.detail ?? problem.title ?? "The Hub did not do that.");
+  }
+}
+
+async function attempt(path, then) {
+  try {
+    await post(path);
+    then?.();
+  } catch (error) {
+    toast(error instanceof TypeError ? "The Hub cannot be reached just now." : error.message, { tone: "warn" });
+  }
+}
+
+byId("start").addEventListener("submit", (event) => {
+  event.preventDefault();
+  waiting({ state: "starting" });
+  attempt("start").then(look);
+});
+
+byId("stop").addEventListener("submit", (event) => {
+  event.preventDefault();
+  tools().then(({ act }) => act.stop());
+});
+
+byId("stop-dialog").addEventListener("close", (event) => {
+  if (event.target.returnValue === "stop") {
+    attempt("stop", () => {
+      show(terminal.dataset.terminalState, "Stopping…", "warn");
+      if (!connection) look();
+    });
+  }
+  backToTerminal();
+});
+
+byId("stay").addEventListener("click", () => {
+  attempt("stay", () => setDeadline({ at: null }));
+  backToTerminal();
+});
+
+byId("now").addEventListener("click", () => {
+  tryNow();
+  backToTerminal();
+});
+
+byId("status").addEventListener("pointerenter", () => connection?.live && connection.ping());
+
+// What the page can do beyond showing the screen, which comes after it
+
+let loading;
+
+/** The rest of the page (`tools.js`), loaded once, on first use or when there is time. */
+function tools() {
+  loading ??= import("./tools.js").then((module) => module.setUp({ screen, may, driving, reason, touched: () => touched }));
+  return loading;
+}
+
+/** Why nothing can be done with VisiData just now; empty where something can. */
+function reason() {
+  return !connection?.live ? "Not connected" : mode === "watch" ? "You are watching" : "";
+}
+
+document.addEventListener("click", ({ target }) => {
+  const what = target.closest("[data-do]")?.dataset.do;
+  if (!byId("menu").contains(target) || what) byId("menu").open = false;
+  if (what && screen) tools().then(({ act }) => act[what]());
+});
+byId("menu").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    byId("menu").open = false;
+    byId("menu").querySelector("summary").focus();
+  }
+});
+document.addEventListener("keydown", (event) => {
+  // The page's own keys work wherever on it the focus is; the terminal has dealt with them where it is there.
+  const elsewhere = !event.defaultPrevented && screen && !document.querySelector("dialog[open]");
+  if (elsewhere && screenEvents.shortcut(event)) event.preventDefault();
+});
+
+// What happens around the page
+
+for (const event of ["online", "visibilitychange", "pageshow"]) {
+  (event === "visibilitychange" ? document : window).addEventListener(event, () => {
+    if (!visible()) return;
+    if (retry) tryNow();
+    else connection?.probe();
+  });
+}
+window.addEventListener("focus", () => screen?.claim());
+byId("screen").addEventListener("pointerdown", () => screen?.claim());
+window.addEventListener("pagehide", () => connection?.close(1000));
+
+// The keyboard of a phone lies over the page, and only this says how much is left.
+window.visualViewport?.addEventListener("resize", () => {
+  page.style.setProperty("--height", `${window.visualViewport.height}px`);
+  window.scrollTo(0, 0);
+});
+
+if (document.fullscreenEnabled) byId("fullscreen").hidden = false;
+terminal.hubScreen = () => screen?.lines() ?? [];
+
+const first = page.dataset.state;
+screen = await Screen.open(byId("screen"), chosenLook(), screenEvents);
+listen(() => screen.restyle(chosenLook()));
+if (first === "running") connect();
+else if (first === "stopped" || first === "failed") byId("status").dataset.tone = first === "failed" ? "bad" : "";
+else look();
+// When there is time, and in any case soon: what is pressed meanwhile waits for it.
+(window.requestIdleCallback ?? setTimeout)(tools, { timeout: 1_000 });

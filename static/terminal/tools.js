@@ -1,0 +1,102 @@
+/**
+ * All that the page can do beyond showing the screen: pasting, files, the palette, the menus, the key bar, full screen.
+ * Loaded when the screen is on its way, so that it does not keep anybody waiting. Decides nothing about the connection.
+ */
+
+import { copy, read } from "./clipboard.js";
+import { leave, pick, takeDrops, uploadAndOpen } from "./files.js";
+import { keyBar } from "./keybar.js";
+import { COMMANDS, OPEN_LEFT, STOLEN, readable, typed } from "./keys.js";
+import { contextMenu, palette } from "./palette.js";
+import { pasting } from "./paste.js";
+import { choose, openSettings, preferences } from "./settings.js";
+import { guardLeaving, setUpFullScreen, toggleFullScreen } from "./window.js";
+import { backToTerminal, byId, openDialog, page, toast } from "./words.js";
+
+const THEMES = [["light", "Light"], ["dark", "Dark"], ["contrast", "High contrast"], ["system", "As the system"]];
+
+/**
+ * Set it all up, once. `may(what)` says whether keys go anywhere, and if not, says so to the person; `driving()` only says
+ * it, and `reason()` why not; `touched()` says whether the person has typed here. Gives { act, paste(text), take(files),
+ * openMenu(x, y), unstick() }, where `act` has what buttons and keys do, by the names in their `data-do`.
+ */
+export function setUp({ screen, may, driving, reason, touched }) {
+  const home = page.dataset.home === "yes"; // Whether the Hub reaches the person's files.
+  const type = (text) => screen.type(text);
+
+  /** Have VisiData open files of the person's home. */
+  async function open(paths) {
+    await leave("open", paths.join("\n"));
+    if (screen.prompting) return "VisiData asks for something just now, so it was not opened.";
+    type(OPEN_LEFT);
+    return "VisiData opens it.";
+  }
+
+  const act = {
+    palette: () => openPalette(),
+    paste: async () => {
+      if (!may("the paste")) return;
+      const text = await read();
+      if (text) paste(text);
+      else if (text === "") toast("There is no text on the clipboard.");
+    },
+    open: () => may("the file") && pick(open),
+    fullscreen: toggleFullScreen,
+    settings: openSettings,
+    help: () => document.querySelector("dialog[open]") ?? openDialog(byId("help")),
+    stop() {
+      byId("stop-dialog").returnValue = "keep";
+      openDialog(byId("stop-dialog"));
+    },
+  };
+
+  const nothingSelected = () => (screen.term.hasSelection() ? "" : "Nothing is selected: drag with Shift held");
+  const noFiles = home ? "" : "This Hub does not reach your files";
+
+  function commands() {
+    const off = reason();
+    const asked = off || (screen.prompting ? "VisiData asks for something: answer it, or press Esc first" : "");
+    const { theme, size } = preferences();
+    const kept = (keys, name, run, more) => ({ group: "Keys that the browser keeps", keys, name, run, off, ...more });
+    const mine = (name, run, more) => ({ group: "This page", name, run, ...more });
+    return [
+      ...STOLEN.map(([keys, name]) => kept(keys, name, () => type(typed(keys)), { danger: keys === "Ctrl+Q" })),
+      kept("Esc", "Escape, which leaves full screen in some browsers", () => screen.press("Esc")),
+      ...COMMANDS.map(([keys, also, name]) => ({
+        group: "VisiData", keys: readable(keys), also, name, run: () => type(typed(keys)), off: asked,
+      })),
+      mine("Copy the selection", () => screen.copySelection(), { keys: "Ctrl+C", off: nothingSelected() }),
+      mine("Copy the screen as text", () => copy(screen.lines().map((line) => line.trimEnd()).join("\n").trim())),
+      mine("Paste…", act.paste, { keys: "Ctrl+V", off }),
+      mine("Open a file from this computer…", act.open, { also: "upload", off: off || noFiles }),
+      mine("Full screen", act.fullscreen, { also: "F11", off: document.fullscreenEnabled ? "" : "Not in this browser" }),
+      ...THEMES.map(([value, name]) =>
+        mine(`Theme: ${name}`, () => choose({ theme: value }), { also: "colours colors", off: theme === value ? "It is" : "" }),
+      ),
+      mine("Larger font", () => choose({ size: size + 1 }), { also: "zoom bigger" }),
+      mine("Smaller font", () => choose({ size: size - 1 }), { also: "zoom" }),
+      mine("Theme, font and more…", act.settings, { also: "settings preferences screen reader" }),
+      mine("Keys and help", act.help, { keys: "Shift+F1" }),
+      mine("Back to your sessions", () => document.querySelector(".back").click()),
+      ...(byId("stop").hidden ? [] : [mine("Stop the session…", act.stop, { danger: true })]),
+    ];
+  }
+
+  const openPalette = palette(commands);
+  const openMenu = contextMenu((x, y) => [
+    { name: "Copy", keys: "Ctrl+C", off: nothingSelected(), run: () => screen.copySelection() },
+    { name: "Paste…", keys: "Ctrl+V", off: reason(), run: act.paste },
+    { name: "Right-click in VisiData", off: screen.mouse ? reason() : "No mouse", run: () => screen.clickRight(x, y) },
+    { name: "Commands and keys…", keys: "Ctrl+,", run: act.palette },
+    { name: "Theme, font and more…", run: act.settings },
+    { name: "Keys and help", keys: "Shift+F1", run: act.help },
+  ]);
+  const paste = pasting(screen, { may, open });
+  const { unstick } = keyBar(screen, { may, commands: act.palette, paste });
+  setUpFullScreen();
+  guardLeaving(() => touched() && driving() && preferences().guard);
+  if (home) takeDrops(driving, open);
+  byId("help").addEventListener("close", backToTerminal);
+
+  return { act, paste, take: (files) => may("the file") && uploadAndOpen(files, open), openMenu, unstick };
+}
