@@ -130,6 +130,24 @@ async def test_what_is_composed_where_nothing_asks_for_it_is_not_typed(url: str,
     await expect(page.get_by_role("dialog", name="Paste")).to_be_visible()
 
 
+async def test_the_keyboard_comes_by_a_tap_on_the_screen_and_not_by_one_on_a_button(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    keys = terminal.page.get_by_role("textbox", name="Terminal input")
+    await expect(keys).to_have_attribute("inputmode", "none")
+    await terminal.page.locator("#screen").tap(position={"x": 100, "y": 400})
+    await expect(keys).not_to_have_attribute("inputmode", "none")
+    await expect(keys).to_be_focused()
+    await terminal.page.locator("#menu summary").tap()
+    await terminal.page.get_by_role("button", name="Keys and help").tap()
+    await terminal.page.get_by_role("dialog").get_by_role("button", name="Close").tap()
+    await expect(keys).to_have_attribute("inputmode", "none")
+    await expect(keys).to_be_focused()  # A keyboard that is plugged in works all the same.
+    await terminal.press("Shift+F")
+    await terminal.sees("freq-col")
+
+
 async def test_the_keys_stay_over_the_keyboard(url: str, ada: Person, browse: Browse) -> None:
     terminal = await penguins(browse, ada, url, **PHONE)
     await terminal.page.set_viewport_size({"width": 390, "height": 430})  # What a phone's keyboard leaves.

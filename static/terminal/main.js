@@ -15,7 +15,7 @@ import { shortcut } from "./keys.js";
 import { Connection } from "./link.js";
 import { Screen } from "./screen.js";
 import { listen, look as chosenLook } from "./settings.js";
-import { backToTerminal, byId, page, setTitle, show, showPanel, toast } from "./words.js";
+import { allowKeyboard, backToTerminal, byId, page, setTitle, show, showPanel, toast } from "./words.js";
 
 const terminal = byId("terminal");
 const base = `/sessions/${encodeURIComponent(page.dataset.session)}`;
@@ -283,6 +283,7 @@ byId("start").addEventListener("submit", (event) => {
 
 byId("stop").addEventListener("submit", (event) => {
   event.preventDefault();
+  byId("menu").open = false;
   tools().then(({ act }) => act.stop());
 });
 
@@ -350,7 +351,10 @@ for (const event of ["online", "visibilitychange", "pageshow"]) {
   });
 }
 window.addEventListener("focus", () => screen?.claim());
-byId("screen").addEventListener("pointerdown", () => screen?.claim());
+byId("screen").addEventListener("pointerdown", () => {
+  screen?.claim();
+  allowKeyboard();
+});
 window.addEventListener("pagehide", () => connection?.close(1000));
 
 // The keyboard of a phone lies over the page, and only this says how much is left.

@@ -8,14 +8,24 @@ const touch = matchMedia("(pointer: coarse)");
 
 /** Give the keyboard to the terminal again, unless a dialog or a menu has been opened meanwhile. */
 export function backToTerminal() {
-  // On a phone, whoever has tapped a button has no keyboard on the screen, and does not want one over it.
-  if (touch.matches && document.activeElement?.matches("button, a, summary")) return;
-  if (!document.querySelector("dialog[open], :popover-open")) byId("screen").querySelector("textarea")?.focus({ preventScroll: true });
+  const keys = byId("screen").querySelector("textarea");
+  if (!keys || document.querySelector("dialog[open], :popover-open")) return;
+  // Whoever has tapped a button on a phone does not want its keyboard over the screen; a tap on the screen brings it.
+  if (touch.matches && !document.activeElement?.matches("textarea, input")) keys.inputMode = "none";
+  keys.focus({ preventScroll: true });
+}
+
+/** The person taps on the screen, so the keyboard of a phone may come. */
+export function allowKeyboard() {
+  const keys = byId("screen").querySelector("textarea");
+  if (keys?.inputMode !== "none") return;
+  keys.inputMode = "";
+  keys.blur(); // The tap gives it the focus again, and with it comes the keyboard.
 }
 
 /** Open a dialog. When it closes, the browser gives the focus back to what had it: that is to be the terminal. */
 export function openDialog(dialog) {
-  if (!touch.matches) backToTerminal();
+  backToTerminal();
   dialog.showModal();
 }
 
