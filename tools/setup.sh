@@ -53,6 +53,7 @@ make_venv() {
 }
 
 # pip_install FOLDER ARGUMENT...
+# With --no-deps: the files are whole, and pip would look for newer versions of what an extra names.
 pip_install() {
     folder=$1
     shift
@@ -68,7 +69,7 @@ have_node() {
 # Puts an npm on PATH: the machine's own where its Node.js is 18 or newer, else one from a Python package.
 need_node() {
     if have_node; then return; fi
-    pip_install .venv --require-hashes -r requirements/node.txt
+    pip_install .venv --no-deps --require-hashes -r requirements/node.txt
     PATH=$PWD/.venv/bin:$PATH
     export PATH
 }
@@ -82,12 +83,12 @@ step=${1:-}
 case $step in
 hub)
     make_venv .venv
-    pip_install .venv --require-hashes -r requirements/hub.txt
+    pip_install .venv --no-deps --require-hashes -r requirements/hub.txt
     pip_install .venv --no-deps --no-build-isolation -e .
     ;;
 session)
     make_venv .venv-session
-    pip_install .venv-session --require-hashes -r requirements/session.txt
+    pip_install .venv-session --no-deps --require-hashes -r requirements/session.txt
     ;;
 vendor)
     need_node
@@ -96,7 +97,7 @@ vendor)
     quietly "The browser's libraries are not as expected." .venv/bin/python tools/vendor.py
     ;;
 dev)
-    pip_install .venv --require-hashes -r requirements/dev.txt
+    pip_install .venv --no-deps --require-hashes -r requirements/dev.txt
     ;;
 browser)
     debs=$(missing_debs)
