@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -70,7 +71,9 @@ async def serve(settings: Settings) -> int:
     await within(hurry, settings.linger.total_seconds())
     await app.extensions["let_go"]()
     server.should_exit = True
-    # Whoever takes nothing is cut off, with the process.
+    # Whoever takes nothing, and whatever does not answer, is cut off with the process: no error, and nobody's news.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    loop.set_exception_handler(lambda _loop, _context: None)
     await asyncio.wait({running}, timeout=HELD_UP)
     await app.shutdown()
     return 0

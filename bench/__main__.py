@@ -9,12 +9,16 @@ from importlib import import_module
 
 NAMES = ("start", "pages", "relay", "many", "leave", "scale")
 NEED_A_CLUSTER = ("cluster",)
+LONG = ("soak",)
 
 
 def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in NAMES + NEED_A_CLUSTER]
+    unknown = [name for name in names if name not in NAMES + NEED_A_CLUSTER + LONG]
     if unknown:
-        print(f"There is no benchmark {unknown[0]!r}; there are: {', '.join(NAMES + NEED_A_CLUSTER)}.", file=sys.stderr)
+        print(
+            f"There is no benchmark {unknown[0]!r}; there are: {', '.join(NAMES + NEED_A_CLUSTER + LONG)}.",
+            file=sys.stderr,
+        )
         return 2
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}\n")
     for name in names or NAMES:

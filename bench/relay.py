@@ -293,9 +293,7 @@ def ways() -> Iterator[tuple[list[Way], list[Way]]]:
     """Each way that this machine has to a shell; and directly and through the Hub, to VisiData."""
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        shell = folder / "shell"
-        shell.write_text(SHELL.format(python=Settings().session_python, prompt=PROMPT.decode()))
-        shell.chmod(0o755)
+        shell = made_shell(folder)
         hub = stack.enter_context(
             a_hub(HUB_SANDBOX="none", HUB_SESSION_PYTHON=str(shell), HUB_MAX_RUNS="1000", HUB_SESSIONS_PER_USER="1000")
         )
@@ -313,6 +311,14 @@ def ways() -> Iterator[tuple[list[Way], list[Way]]]:
                 _wait_for(port)
                 found.append(Way(title, f"ws://127.0.0.1:{port}/ws", (), token, pid=_worker(process.pid)))
         yield found, [Way("directly", f"ws://{sheet_address}/ws", (), sheet_token), through_hub(hub, sheets[1])]
+
+
+def made_shell(folder: Path) -> Path:
+    """A program to be given as HUB_SESSION_PYTHON."""
+    shell = folder / "shell"
+    shell.write_text(SHELL.format(python=Settings().session_python, prompt=PROMPT.decode()))
+    shell.chmod(0o755)
+    return shell
 
 
 def through_hub(hub: RunningHub, session: str) -> Way:

@@ -31,6 +31,7 @@ GATHER = 0.002
 # them, and VisiData handles one within a few milliseconds.
 FIRST_SIZE = 0.2
 BETWEEN_SIZES = 0.04
+SLOW_REPAINT = 1.0  # Seconds that a program may take to see the first of them, on a machine that is busy.
 # Seconds for the last output of a program that has ended to reach the clients.
 LAST_OUTPUT = 2.0
 QUIET = 0.1  # Seconds without output after the program's end that mean there is no more.
@@ -184,9 +185,14 @@ class Holder:
         self._set_size(Size(columns, rows + 1))
         if self._repainting is not None:
             self._repainting.cancel()
-        self._repainting = self._loop.call_later(BETWEEN_SIZES, self._repainted)
+        until = self._loop.time() + SLOW_REPAINT
+        self._repainting = self._loop.call_later(BETWEEN_SIZES, self._repainted, self._read_count, until)
 
-    def _repainted(self) -> None:
+    def _repainted(self, before: int, until: float) -> None:
+        if self._read_count == before and self._loop.time() < until:
+            # It has not drawn since, so it may not have looked yet; then it would see no change at all.
+            self._repainting = self._loop.call_later(BETWEEN_SIZES, self._repainted, before, until)
+            return
         self._repainting = None
         self._set_size(self._size)
 

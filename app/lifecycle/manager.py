@@ -234,6 +234,9 @@ class Manager:
                 again, failed, self._room = None, False, True
             else:
                 log.warning("session %s: %s; trying again", session.id, error.message)
+                if session.detail != error.message:
+                    with contextlib.suppress(Exception):  # It is only for the page.
+                        await queries.note_trouble(session, self.replica, detail=error.message)
         finally:
             # Work that is broken off since the replica leaves has not failed: `let_go` gives its lease back.
             if not self._leaving:

@@ -220,9 +220,21 @@ async def note_progress(session: Session, replica: str, *, uid: str, detail: str
     )
 
 
+async def note_trouble(session: Session, replica: str, *, detail: str) -> None:
+    """What a start or a stop is held up by, for the page."""
+    await Row.raw(
+        """UPDATE sessions SET detail = {}
+           WHERE id = {} AND generation = {} AND lease_by = {} AND state IN ('starting', 'stopping')""",
+        detail[:500],
+        session.id,
+        session.generation,
+        replica,
+    )
+
+
 async def mark_stopping(session: Session, replica: str) -> bool:
     rows = await Row.raw(
-        """UPDATE sessions SET state = 'stopping', reason = wanted_reason
+        """UPDATE sessions SET state = 'stopping', reason = wanted_reason, detail = ''
            WHERE id = {} AND generation = {} AND lease_by = {} AND state IN ('starting', 'running') RETURNING id""",
         session.id,
         session.generation,

@@ -83,6 +83,7 @@ class Patience:
     connect: float = 5.0  # For upstream to answer one.
     keepalive: float = 20.0  # A ping each; upstream that is silent for twice as long is dead.
     redraw: float = 0.05  # Between the two resizes that make a program draw everything: both must be seen.
+    slow_redraw: float = 1.0  # For the first of them to be seen, on a machine that is busy.
     handshake: float = 10.0  # For the first frame of a GoTTY client.
     farewell: float = 2.0  # For a viewer to take the last output before it is closed.
     parting: float = 0.01  # Between two terminals that are closed since the replica leaves,
@@ -110,7 +111,8 @@ class Attachment:
         self.timer: asyncio.TimerHandle | None = None  # Its next output is due then.
         # Once set, it is sent what is left and this notice, and is closed with this code and these words.
         self.farewell: tuple[State | None, int, str] | None = None
-        self.told = False  # Whether the farewell's notice has been sent.
+        self.told = False  # Whether the farewell's notice has been sent,
+        self.parting = False  # and whether it has taken that.
         self.viewer: Viewer | None = None  # None before it has introduced itself.
         self.terminal: _Terminal | None = None
         self._terminals = terminals
@@ -171,8 +173,11 @@ class Attachment:
             self._finish_in(self._terminals.patience.farewell, code, reason)
 
     def said_goodbye(self) -> None:
-        """It has been sent all there was."""
+        """It has been sent all there was. Said again whenever more has come and gone."""
         assert self.farewell is not None  # noqa: S101  (that is when this is called)
+        if self.parting:
+            return  # The program goes on; its output is no reason to stay.
+        self.parting = True
         notice, code, reason = self.farewell
         if notice is LEAVING:
             self._finish_in(self._terminals.patience.last_words, code, reason)
@@ -359,10 +364,15 @@ class _Terminal:
 
         Not one less: where its bottom line goes away, VisiData forgets what is being typed there.
         """
-        self._redrawing = self._loop.call_later(self._patience.redraw, self._redrawn)
+        until = self._loop.time() + self._patience.slow_redraw
+        self._redrawing = self._loop.call_later(self._patience.redraw, self._redrawn, self._fanout.end, until)
         self._tell_size(Size(size.cols, size.rows + 1 if size.rows < MAX_SIDE else size.rows - 1))
 
-    def _redrawn(self) -> None:
+    def _redrawn(self, before: int, until: float) -> None:
+        if self._fanout.end == before and self._loop.time() < until:
+            # It has not drawn since, so it may not have looked yet; then it would see no change at all.
+            self._redrawing = self._loop.call_later(self._patience.redraw, self._redrawn, before, until)
+            return
         self._redrawing = None
         self._settle()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from quart import Blueprint, Quart, Response, request
 from quart.typing import ResponseReturnValue
 
@@ -56,6 +58,9 @@ async def metrics() -> ResponseReturnValue:
         "# HELP hub_terminals Runs that this replica is connected to.",
         "# TYPE hub_terminals gauge",
         f"hub_terminals {hub().terminals.open_terminals()}",
+        "# HELP hub_tasks What this replica's event loop has under way.",
+        "# TYPE hub_tasks gauge",
+        f"hub_tasks {len(asyncio.all_tasks())}",
         "# HELP hub_runtime_age_seconds Since the runtime's last word; NaN before the first.",
         "# TYPE hub_runtime_age_seconds gauge",
         f"hub_runtime_age_seconds {synced if synced is not None else 'NaN'}",

@@ -70,7 +70,7 @@ class Shown:
             return f"{place}. {session.detail}" if session.detail else place
         if session.shown is State.STARTING:
             return session.detail or "Starting VisiData"
-        return session.detail if session.shown is State.FAILED else ""
+        return session.detail if session.state in (State.FAILED, State.STOPPING) else ""
 
     def as_json(self, settings: Settings) -> dict[str, object]:
         """The session of the JSON API; times in ISO 8601, UTC."""

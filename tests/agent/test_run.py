@@ -315,6 +315,29 @@ async def test_who_joins_later_gets_the_modes_first_and_makes_the_program_repain
         assert second.other[0] == "3penguins"
 
 
+async def test_a_program_that_is_slow_to_look_still_repaints(folder: Path) -> None:
+    program = python(
+        """if True:
+        import os, termios, time, tty
+        tty.setraw(0)
+        seen = None
+        while True:
+            rows, columns = termios.tcgetwinsize(0)
+            if (rows, columns) != seen:
+                os.write(1, f"<{columns}x{rows}>".encode())
+            seen = rows, columns
+            time.sleep(0.25)
+        """
+    )
+    async with start_agent(folder, *program) as agent:
+        first = await agent.client(size=(80, 24))
+        await first.see("<80x24>")
+        second = await agent.client(size=(80, 24))
+        await second.see("<80x25>", "<80x24>")
+        await first.leave()
+        await second.leave()
+
+
 async def test_long_input_arrives_whole(folder: Path) -> None:
     length = 3 * 1024 * 1024
     program = python(

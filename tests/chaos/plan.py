@@ -41,7 +41,7 @@ def plan(seed: int, seconds: float) -> list[Blow]:
 
     def every(mean: float, first: float = 2.0) -> list[float]:
         times, at = [], first + dice.expovariate(1 / mean)
-        while at < seconds - 2:
+        while at < seconds - 4:
             times.append(at)
             at += 0.3 + dice.expovariate(1 / mean)
         return times
@@ -61,4 +61,6 @@ def plan(seed: int, seconds: float) -> list[Blow]:
     # Two are frozen for longer than a lease, and come back with work in hand that is no longer theirs.
     blows += [Blow(seconds * part, "freeze", target=dice.random(), lasts=FROZEN) for part in (0.1, 0.55)]
     blows += [Blow(seconds * dice.uniform(0.3, 0.6), "outage", lasts=8)]  # Of the whole API.
+    # The last of all are watches: a replica that was started anew after them would have made good what they hid.
+    blows += [Blow(seconds - 3 + part, "watches", how) for part, how in enumerate(("silence", "expire", "drop"))]
     return sorted(blows, key=lambda blow: blow.at)

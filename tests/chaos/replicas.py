@@ -23,6 +23,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self._server = PrivatePostgres(folder)
         self._pid_file = folder.resolve() / "postgres" / "data" / "postmaster.pid"
+        self._restarting = asyncio.Lock()
         self.url = ""
 
     async def start(self) -> None:
@@ -33,12 +34,13 @@ class Postgres:
 
     async def restart(self, how: str, away: float) -> None:
         """Stop it in one of three ways, and bring it back after `away` seconds."""
-        server = parse_server_file(self._pid_file.read_text())
-        if server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(server.pid, SIGNALS[how])
-        await asyncio.sleep(away)
-        await self.start()
+        async with self._restarting:  # One that is only just starting does not come up when it is told to stop.
+            server = parse_server_file(self._pid_file.read_text())
+            if server is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(server.pid, SIGNALS[how])
+            await asyncio.sleep(away)
+            await self.start()
 
 
 class Replica:

@@ -151,3 +151,4 @@ def test_a_plan_has_faults_of_every_kind_in_order() -> None:
     assert [blow.at for blow in blows] == sorted(blow.at for blow in blows)
     assert all(0 < blow.at < 90 for blow in blows)
     assert [blow.lasts for blow in blows if blow.kind == "freeze"] == [FROZEN, FROZEN]
+    assert [blow.how for blow in blows[-3:]] == ["silence", "expire", "drop"], "no replica is started anew after them"

@@ -35,6 +35,8 @@ class ClusterHarness:
             await screen.type("gq")
             await screen.until("quit")
             await screen.type("y")
+            # GoTTY hangs up on whoever is gone, and a key that it has not passed on yet is lost then.
+            await screen.socket.wait_closed()
 
     async def close(self) -> None:
         for runtime in self.made:

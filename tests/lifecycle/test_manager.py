@@ -304,6 +304,7 @@ async def test_what_may_pass_is_tried_again(
     runtime.fail(*[RuntimeFailure("Not just now.", reason=Reason.NO_ROOM, retry=True)] * 2)
     make_manager(runtime)
     made = await a_session(sessions, ada)
+    await until(sessions, made.id, lambda session: session.detail == "Not just now.")
     await until(sessions, made.id, running)
     assert world.launched == 1
 

@@ -108,6 +108,20 @@ async def test_a_reload_finds_the_connection_again_and_gets_a_repaint(gotty: Fak
     await again.leave()
 
 
+async def test_a_program_that_is_slow_to_look_still_draws_everything(gotty: FakeGotty, terminals: Terminals):
+    first = FakeViewer(terminals, target(gotty), size=Size(80, 24))
+    await first.until_told("hello")
+    await gotty.write(b"sheet")
+    await first.until(lambda: first.screen.endswith(b"sheet"))
+    again = FakeViewer(terminals, target(gotty), size=Size(80, 24))
+    await gotty.until(lambda: gotty.sizes == [(80, 24), (80, 25)])
+    await asyncio.sleep(10 * QUICK.redraw)
+    assert gotty.sizes == [(80, 24), (80, 25)], "it has drawn nothing, so it may not have seen the first size"
+    await gotty.write(b"all of it")
+    await gotty.until(lambda: gotty.sizes == [(80, 24), (80, 25), (80, 24)])
+    await asyncio.gather(first.leave(), again.leave())
+
+
 async def test_the_connection_goes_some_time_after_the_last_viewer(gotty: FakeGotty, terminals: Terminals):
     viewer = FakeViewer(terminals, target(gotty))
     await viewer.until_told("hello")
@@ -231,6 +245,18 @@ async def test_what_is_typed_until_one_hears_that_the_replica_leaves_arrives(got
     await viewer.leave()
     await leaving
     await gotty.until(lambda: gotty.typed == "on its way")
+
+
+async def test_a_program_that_goes_on_printing_keeps_no_replica_from_leaving(gotty: FakeGotty):
+    terminals = Terminals(patience=dataclasses.replace(QUICK, farewell=60))
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    leaving = asyncio.create_task(terminals.close_all())
+    async with asyncio.timeout(5):
+        while not leaving.done():
+            await gotty.write(b"still going\r\n")
+            await asyncio.sleep(QUICK.last_words / 4)
+    assert (await viewer.until_closed())[0] == 1012
 
 
 async def test_many_terminals_are_let_go_one_after_the_other(gotty: FakeGotty):

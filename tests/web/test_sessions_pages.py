@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 from datetime import timedelta
@@ -248,6 +249,7 @@ async def test_why_a_session_is_not_running_is_told_with_the_way_on(site: Site) 
     for path in ("/sessions", f"/sessions/{session_id}"):
         page = (await ada.get(path)).text
         assert "Its program could not be fetched. An administrator has to look." in page
+        assert "The picture could not be fetched." in page, "what the runtime said itself"
     state = (await ada.get(f"/sessions/{session_id}/state")).json
     assert (state["state"], state["reason"]) == ("failed", "image_unavailable")
     again = await ada.post(f"/sessions/{session_id}/start", {"open": "1"})
@@ -297,6 +299,22 @@ async def test_the_page_can_wait_for_a_state_and_is_answered_when_it_is_there_or
     assert (await ada.get(f"{path}?wait=stopped&timeout=5")).json["state"] == "stopped"
     rests = await ada.get(f"{path}?wait=running&timeout=30")
     assert rests.json["state"] == "stopped", "what is at rest gets nowhere by itself"
+
+
+async def test_a_page_that_waits_for_a_start_is_told_of_each_step(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    site.runtime.hold()
+    session_id = await create(ada)
+    wait = f"/sessions/{session_id}/state?wait=running&timeout=25"
+    async with asyncio.timeout(10):
+        step = (await ada.get(f"{wait}&seen=Starting+VisiData")).json
+        assert (step["state"], step["detail"]) == ("starting", "Held")
+        seen = site.runtime.world.runs[RunId(session_id, 1)]
+        site.runtime.world.put(dataclasses.replace(seen, detail="Fetching"))
+        step = (await ada.get(f"{wait}&seen=Held")).json
+        assert (step["state"], step["detail"]) == ("starting", "Fetching")
+        site.runtime.let_go()
+        assert (await ada.get(f"{wait}&seen=Fetching")).json["state"] == "running"
 
 
 async def test_soon_before_it_stops_people_can_say_that_they_are_there(settings: Settings, database: object) -> None:

@@ -1,0 +1,72 @@
+"""Work with a time limit ends in time, whatever it is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.aio import at_most
+
+
+async def test_work_that_is_done_in_time_is_done_and_what_it_raises_is_heard() -> None:
+    done = []
+
+    async def work() -> None:
+        done.append(True)
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        await at_most(5, work())
+    assert done
+
+
+async def test_what_takes_too_long_is_broken_off() -> None:
+    broken_off = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            broken_off.set()
+
+    await at_most(0.01, work())
+    async with asyncio.timeout(1):
+        await broken_off.wait()
+
+
+async def test_what_does_not_let_itself_be_broken_off_is_not_waited_for() -> None:
+    answer, over = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await answer.wait()
+            over.set()
+
+    async with asyncio.timeout(1):
+        await at_most(0.01, work())
+    assert not over.is_set()
+    answer.set()
+    async with asyncio.timeout(1):
+        await over.wait()
+
+
+async def test_it_ends_with_whoever_waits_for_it() -> None:
+    begun, broken_off = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            broken_off.set()
+
+    waiting = asyncio.create_task(at_most(60, work()))
+    await begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with asyncio.timeout(1):
+        await broken_off.wait()
