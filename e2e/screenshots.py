@@ -58,7 +58,9 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
             )
 
             async def shoot(page: Page, name: str, suffix: str = f"{size}-{colours}", size: str = size) -> None:
-                await page.screenshot(path=folder / f"{name}-{suffix}.png", full_page=size == "phone")
+                # The terminal page is as high as the window, and Chromium forgets the touch screen for a whole page.
+                whole = size == "phone" and not name.startswith("terminal")
+                await page.screenshot(path=folder / f"{name}-{suffix}.png", full_page=whole)
 
             await what(await context.new_page(), shoot)
             await context.close()
@@ -269,7 +271,7 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await hub.end(signal.SIGKILL)
         await expect(page.get_by_role("button", name="Now")).to_be_visible(timeout=30_000)
         await shoot(page, "terminal-reconnecting")
-        await expect(listed.locator("#offline")).to_be_visible()
+        await expect(listed.locator("#offline")).to_be_visible(timeout=30_000)
         await listed.get_by_role("button", name="Stop Palmer").click()
         await expect(listed.locator("#notices p")).to_be_visible()
         await shoot(listed, "sessions-offline")
@@ -286,6 +288,7 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
 
 async def _for_the_readme(page: Page, url: str, ada: Person, folder: Path) -> None:
     """The one picture that goes into docs/: films by year, counted."""
+    await ada.clear()  # So that there is a free place.
     # VisiData's sign for a frequency table is an emoji, for which not every machine has a font.
     await ada.api.put("/api/v1/files/.visidatarc", data="vd.getGlobals()['FreqTableSheet'].icon = '›'\n".encode())
     terminal = await create_and_open(page, url, "sample:movies.sqlite", "Films and their reviews")
