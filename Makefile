@@ -39,7 +39,7 @@ dev: $(HUB) $(SESSION) $(VENDOR) ## Serve the Hub, and again whenever its code c
 	@bind="$$(.venv/bin/python -c 'from app.settings import Settings; print(Settings.from_env().bind)')" && \
 	exec .venv/bin/hypercorn --reload --bind "$$bind" --websocket-ping-interval 20 --graceful-timeout 1 app.asgi:app
 
-bench: $(DEV) $(SESSION) $(VENDOR) ## Measure: click to first screen, page times
+bench: $(DEV) $(SESSION) $(VENDOR) ## Measure what docs/performance.md shows, cluster and soak apart; ARGS=start picks one
 	@.venv/bin/python -m bench $(ARGS)
 
 chaos: $(DEV) ## Three replicas, 300 sessions and every fault at once; ARGS="--seed 7" for the same faults again

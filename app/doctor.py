@@ -12,15 +12,17 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.accounts.models import Account
 from app.errors import HubError, SettingsError
 from app.factory import NOT_APART
+from app.files.names import size_text
 from app.runtimes.local import sandbox
 from app.settings import PROJECT, Settings, load_secret_key
 
-Finding = tuple[str, str, str]
-"""`ok`, `note` or `BAD` (it keeps the Hub from working); what was looked at; words that say what to do."""
+if TYPE_CHECKING:
+    from app.runtimes.kubernetes.checkup import Finding  # Slow to import, and for clusters alone.
 
 
 async def findings(
@@ -54,10 +56,10 @@ def _data_folder(settings: Settings) -> Finding:
     try:
         load_secret_key(settings)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(settings.data_dir).free / 1e9
+        free = shutil.disk_usage(settings.data_dir).free
     except OSError as error:
         return "BAD", "data folder", f"{settings.data_dir}: {error.strerror}. Choose another with HUB_DATA_DIR."
-    return "ok" if free > 1 else "BAD", "data folder", f"{settings.data_dir} ({free:.1f} GB free)"
+    return "ok" if free > 10**9 else "BAD", "data folder", f"{settings.data_dir} ({size_text(free)} free)"
 
 
 async def _database(people: Callable[[], Awaitable[Sequence[Account]]]) -> AsyncIterator[Finding]:

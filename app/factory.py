@@ -117,7 +117,7 @@ def create_app(
         """Say that this replica leaves (/readyz answers 503, new terminals are sent on) and give its work to others."""
         hub.leaving.set()
         for manager in managers:
-            await at_most(PATIENCE, manager.let_go())
+            await at_most(PATIENCE, manager.hand_over())
 
     async def let_go() -> None:
         """Let go of those who look on: terminals close with 1012 and live lists end, so that browsers come back."""

@@ -35,7 +35,7 @@ GONE_AFTER = 7.5  # Seconds after the linger in which the process has gone in an
 async def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Raises SettingsError for what keeps the Hub from starting."""
     began = time.monotonic()
-    listener = bind(settings.bind)
+    listener = _bind(settings.bind)
     app = create_app(settings, say=_say)
     leaving, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ def config(app: Quart, settings: Settings) -> uvicorn.Config:
     )
 
 
-def bind(address: str) -> socket.socket:
+def _bind(address: str) -> socket.socket:
     """The address, taken before anything else is started. Raises SettingsError where somebody else has it."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")

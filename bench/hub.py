@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,18 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+from e2e.hub import free_port
+
 HUB = Path(sys.executable).with_name("hub")
 
 
 @dataclass
 class RunningHub:
-    """`cookie` is an administrator's login, `token` an API token of the same."""
+    """`cookie` is an administrator's login."""
 
     port: int
     data_dir: Path
-    cookie: str
-    token: str
     pid: int
+    cookie: str = ""
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -66,10 +66,8 @@ class RunningHub:
 @contextmanager
 def a_hub(*, core: int | None = None, **settings: str) -> Iterator[RunningHub]:
     """A Hub that serves, on one `core` if one is named; it and its runs are ended afterwards."""
-    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder:
+        port = free_port()
         data_dir = Path(folder) / "data"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
         environment |= {"HUB_DATA_DIR": str(data_dir), "HUB_BIND": f"127.0.0.1:{port}", **settings}
@@ -94,12 +92,11 @@ def a_hub(*, core: int | None = None, **settings: str) -> Iterator[RunningHub]:
 
 
 def _log_in(port: int, data_dir: Path, environment: dict[str, str], pid: int) -> RunningHub:
-    def hub(*arguments: str) -> str:
-        return subprocess.run([HUB, *arguments], env=environment, capture_output=True, text=True, check=True).stdout
-
-    link = re.search(r"/login/link/\S+", hub("user", "add", "bench@example.org", "--admin"))
+    command = [HUB, "user", "add", "bench@example.org", "--admin"]
+    added = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    link = re.search(r"/login/link/\S+", added)
     assert link is not None
-    running = RunningHub(port, data_dir, "", hub("token", "create", "bench@example.org").strip(), pid)
+    running = RunningHub(port, data_dir, pid)
     response = running.post(running.connect(), link[0])
     cookies = [value.partition(";")[0] for name, value in response.getheaders() if name.lower() == "set-cookie"]
     running.cookie = "; ".join(cookie for cookie in cookies if cookie.startswith("hub_login="))

@@ -20,6 +20,7 @@ from base64 import b64encode
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import psutil
 import uvloop
 from picows import (
     WSFrame,
@@ -33,8 +34,9 @@ from picows import (
 )
 
 from app.settings import PROJECT, Settings
-from bench.relay import Viewer, Way, a_port, attached
+from bench.relay import Viewer, Way, attached, cpu_seconds
 from bench.table import Table, quantile
+from e2e.hub import free_port
 
 SESSIONS = 500
 USERS = 10  # No person may attach to so many terminals in a minute.
@@ -55,7 +57,7 @@ def run() -> Table:
 async def _run() -> Table:
     uvloop.install()
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder:
-        port, gotty_port = a_port(), a_port()
+        port, gotty_port = free_port(), free_port()
         server = await ws_create_server(_Echo.answer, "127.0.0.1", gotty_port)
         argv = [sys.executable, "-m", "bench.many", str(port), str(gotty_port), folder]
         pin = lambda: os.sched_setaffinity(0, {0})  # noqa: E731
@@ -88,20 +90,21 @@ async def _run() -> Table:
 
 
 async def _measure(ways: list[Way], pid: int) -> Table:
+    process = psutil.Process(pid)
     async with AsyncExitStack() as stack:
         viewers: list[Viewer] = [await stack.enter_async_context(attached(ways[0]))]
         await viewers[0].until(lambda: viewers[0].greeted)
-        before = _memory(pid)
+        before = process.memory_full_info().uss  # What is its own.
         for way in ways[1:]:
             viewers.append(await stack.enter_async_context(attached(way)))  # noqa: PERF401  (one after the other)
         for viewer in viewers:
             await viewer.until(lambda viewer=viewer: viewer.greeted)
         await asyncio.sleep(2)
-        each = (_memory(pid) - before) / (len(ways) - 1)
-        cpu = _cpu_seconds(pid)
+        each = (process.memory_full_info().uss - before) / (len(ways) - 1)
+        cpu = cpu_seconds(pid)
         took: list[float] = []
         await asyncio.gather(*(_type(viewer, took) for viewer in viewers))
-        busy = (_cpu_seconds(pid) - cpu) / SECONDS
+        busy = (cpu_seconds(pid) - cpu) / SECONDS
     table = Table(f"{len(ways)} attached sessions on one core, {1 / EACH:.0f} keys a second each", ("", ""))
     table.add("echo, p50 ms", f"{quantile(took, 0.5) * 1e3:.2f}")
     table.add("echo, p99 ms", f"{quantile(took, 0.99) * 1e3:.2f}")
@@ -140,17 +143,6 @@ class _Echo(WSListener):
             transport.send(WSMsgType.TEXT, b"1" + b64encode(payload[1:]))
         elif payload[:1] == b"2":
             transport.send(WSMsgType.TEXT, b"2")
-
-
-def _memory(pid: int) -> int:
-    """Bytes that are the process's own."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # The Hub's process

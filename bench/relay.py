@@ -22,12 +22,14 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from app.settings import Settings
 from bench.hub import RunningHub, a_hub
 from bench.table import Table, quantile
+from e2e.hub import free_port
 
 KEYS = 2000  # Of one measurement of echoes.
 ROUNDS = 3  # Each way is measured so often, in turns, so that no way has the quiet minute to itself.
@@ -178,19 +180,17 @@ async def flood(way: Way) -> tuple[float, float]:
     """(MB/s, CPU seconds of the process in between for each 100 MB) of a file that is shown."""
     async with attached(way) as viewer:
         await asyncio.sleep(0.3)
-        start, cpu = viewer.received, _cpu(way.pid)
+        start, cpu = viewer.received, cpu_seconds(way.pid)
         began = time.perf_counter()
         viewer.type(b"cat flood\r")
         await viewer.until(lambda: viewer.received - start > FLOOD and viewer.tail.endswith(PROMPT), 120)
         took = time.perf_counter() - began
-        return FLOOD / took / 1e6, (_cpu(way.pid) - cpu) / (FLOOD / 1e8)
+        return FLOOD / took / 1e6, (cpu_seconds(way.pid) - cpu) / (FLOOD / 1e8)
 
 
-def _cpu(pid: int) -> float:
-    if not pid:
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(pid: int) -> float:
+    """Of a process so far; 0 for none."""
+    return sum(psutil.Process(pid).cpu_times()[:2]) if pid else 0.0
 
 
 async def interrupted(way: Way) -> float:
@@ -242,7 +242,7 @@ async def page_downs(way: Way, presses: int = 20) -> tuple[float, float]:
 
 
 def _resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(psutil.Process(pid).memory_info().rss)
 
 
 @asynccontextmanager
@@ -330,8 +330,8 @@ def _configurable_http_proxy(folder: Path, address: str) -> tuple[str, int, subp
     program = shutil.which("configurable-http-proxy")
     if program is None:
         return None
-    port = a_port()
-    argv = [program, "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", str(a_port())]
+    port = free_port()
+    argv = [program, "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", str(free_port())]
     argv += ["--default-target", f"http://{address}", "--log-level", "error"]
     environment = os.environ | {"CONFIGPROXY_AUTH_TOKEN": "bench"}
     return "configurable-http-proxy", port, subprocess.Popen(argv, env=environment, stderr=subprocess.DEVNULL)
@@ -358,17 +358,10 @@ def _nginx(folder: Path, address: str) -> tuple[str, int, subprocess.Popen[bytes
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         return None
-    port = a_port()
+    port = free_port()
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, port=port, address=address))
     return "nginx", port, subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
-
-
-def a_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-        return found
 
 
 def _wait_for(port: int) -> None:
@@ -381,8 +374,8 @@ def _wait_for(port: int) -> None:
 
 def _worker(pid: int) -> int:
     """The process that does the work: nginx has it in a child."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0]) if children else pid
+    children = psutil.Process(pid).children()
+    return int(children[0].pid) if children else pid
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

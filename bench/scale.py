@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import asyncpg
 import psutil
 
 from bench.table import Table
+from e2e.balancer import is_ready
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # The emulated cluster is the tests'.
 
@@ -180,17 +182,9 @@ async def _until(connection: asyncpg.Connection[Any], state: str, sessions: int)
 
 async def _ready(hub: Replica) -> None:
     while True:
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
-        except OSError:
-            await asyncio.sleep(0.05)
-            continue
-        try:
-            writer.write(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-            if b" 200 " in await reader.readline():
+        with suppress(OSError, EOFError):
+            if await is_ready(hub.port):
                 return
-        finally:
-            writer.close()
         await asyncio.sleep(0.05)
 
 

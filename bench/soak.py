@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import uvloop
 from picows import WSError
 
@@ -47,8 +48,8 @@ async def _soak(hub: RunningHub, ways: list[Way]) -> Table:
         metrics = connection.getresponse().read().decode()
         connection.close()
         tasks = next(line.split()[1] for line in metrics.splitlines() if line.startswith("hub_tasks "))
-        memory = int(Path(f"/proc/{hub.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        sockets = sum("socket" in _target(fd) for fd in Path(f"/proc/{hub.pid}/fd").iterdir())
+        process = psutil.Process(hub.pid)
+        memory, sockets = process.memory_info().rss, len(process.net_connections("all"))
         minutes = (time.monotonic() - began) / 60
         table.add(f"{minutes:.0f} min", str(visits), str(sockets), tasks, f"{memory / 1e6:.1f}")
 
@@ -82,9 +83,3 @@ async def _visit(way: Way) -> None:
             await asyncio.sleep(random.uniform(0, 0.3))  # noqa: S311
         if random.random() < 0.5 and viewer.transport is not None:  # noqa: S311
             viewer.transport.underlying_transport.abort()
-
-
-def _target(descriptor: Path) -> str:
-    with suppress(OSError):
-        return str(descriptor.readlink())
-    return ""

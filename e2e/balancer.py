@@ -56,7 +56,7 @@ class Balancer:
             ready = False
             with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(LOOK_EVERY):
-                    ready = await _is_ready(port)
+                    ready = await is_ready(port)
             if ready != (port in self.ready):
                 async with self._changed:
                     self.ready = [*self.ready, port] if ready else [one for one in self.ready if one != port]
@@ -76,7 +76,8 @@ class Balancer:
             writer.close()
 
 
-async def _is_ready(port: int) -> bool:
+async def is_ready(port: int) -> bool:
+    """Whether a Hub at this port says that people may be sent to it. Raises OSError and EOFError where none answers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")

@@ -29,7 +29,7 @@ class HubProcess:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.data = folder / "data"
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = ""
         # Nothing of the environment of the tests is handed on: HUB_URL, for one, is no setting of the Hub's.
@@ -140,7 +140,7 @@ async def fetch(hub: HubProcess, path: str) -> tuple[int, str]:
     return int(head.split()[1]), body
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

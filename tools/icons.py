@@ -1,6 +1,6 @@
 """Draws static/icon.svg in the sizes that installed apps want, into static/icons, with the Chromium of the browser tests.
 
-    .venv/bin/python tools/icons.py
+    .venv/bin/python -m tools.icons
 
 By hand, after the picture has changed: what it makes is committed.
 """
@@ -8,11 +8,11 @@ By hand, after the picture has changed: what it makes is committed.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from pathlib import Path
 
 from playwright.async_api import async_playwright
+
+from e2e.browser import launch
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 # Size in pixels, and how much of each side is margin. Platforms cut a maskable icon to a circle of 80 % of its width
@@ -24,10 +24,8 @@ GROUND = "#0f766e"
 async def main() -> None:
     svg = (STATIC / "icon.svg").read_text()
     (STATIC / "icons").mkdir(exist_ok=True)
-    path = os.environ.get("HUB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=sandbox)
+        browser = await launch(playwright)
         for name, (size, margin) in ICONS.items():
             page = await browser.new_page(viewport={"width": size, "height": size})
             ground = GROUND if margin else "transparent"

@@ -19,9 +19,9 @@ from app.agent.modes import ModeTracker
 from app.agent.start import Size, set_size
 
 FRAME = 32 * 1024  # Most bytes given to a client at once: a message costs more than its bytes, up to about here.
-ENOUGH = (
-    1 << 17
-)  # Bytes that wait for every client: then the program is, since people see all of it after an interrupt.
+# Bytes that wait for even the fastest client at which the program is made to wait: people still see all of them after
+# they have interrupted it.
+ENOUGH = 1 << 17
 OUTPUT_LIMIT = 1 << 20  # Bytes that may wait for one client while others keep up; then it is repainted instead.
 INPUT_LIMIT = 1 << 20  # Bytes that may wait for the program. Who types more waits.
 READ_AT_ONCE = 64 * 1024  # So that a program that prints without end leaves the event loop to others too.

@@ -30,9 +30,8 @@ def main(arguments: list[str]) -> int:
         os.environ.setdefault(name, value)  # What the container's own environment says goes first.
     # The records in it are for whoever looks into the container; nobody else can reach them.
     folder = tempfile.mkdtemp(prefix="hub-run-")
-    command = visidata.command(sys.executable, paths[0] if paths else None)
-    if waits:
-        command = visidata.command_ahead(sys.executable)
+    python = sys.executable
+    command = visidata.command_ahead(python) if waits else visidata.command(python, paths[0] if paths else None)
     return start.main(["--dir", folder, "--cwd", home, *options, "--", *command], _opened)
 
 

@@ -39,7 +39,7 @@ FLUSH_INPUT = timedelta(seconds=5)  # How long input may wait in memory before i
 ORPHAN_GRACE = 30.0  # Seconds that a run without a row, or a row without a run, is left alone.
 SWEEP = 15.0  # Seconds between two sweeps.
 START_LOOK = timedelta(seconds=5)  # How often a start is looked at of which nothing is heard, so that it fails in time.
-NO_ROOM = "The cluster has no room for more just now."
+NO_ROOM_TEXT = "The cluster has no room for more just now."
 KEEP_WARM = timedelta(seconds=15)  # How long a replica may keep the warm runs without saying so again.
 HOUSEKEEPING = 60.0  # Seconds between two looks for guests who have gone.
 
@@ -95,11 +95,13 @@ class Manager:
         if self.settings.runtime == "kubernetes":  # No other has any; with a count of 0, what is left of them goes.
             self._tasks.keep("keep warm", self._keep_warm)
 
-    async def let_go(self) -> None:
-        """Take no more work and give the leases back, so that other replicas go on with it at once.
+    async def hand_over(self) -> None:
+        """Take no more work and give the leases back, so that other replicas go on with it at once. Idempotent.
 
         Those who look on here still hear of every change, until `close`. Runs go on.
         """
+        if self._leaving:
+            return
         self._leaving = True
         await self._tasks.close()
         with contextlib.suppress(Exception):
@@ -107,8 +109,8 @@ class Manager:
                 await queries.release_all(self.replica)
 
     async def close(self) -> None:
-        """Let go, and write down what is in memory."""
-        await self.let_go()
+        """Hand over, and write down what is in memory."""
+        await self.hand_over()
         await self._news.close()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
@@ -208,10 +210,9 @@ class Manager:
                 self._tasks.spawn(f"work on session {session.id}", self._act(session))
             # Room comes free when a run ended; when nothing was due, the queue is looked at in any case.
             look, self._room = self._room or not due, False
-            if waits_for_room or (look and await queries.anybody_waits()):
-                started, _ = await queries.admit(self.settings.max_runs, self.settings.starts_per_minute)
-                if started:
-                    self.wake()
+            some_wait = waits_for_room or (look and await queries.anybody_waits())
+            if some_wait and await queries.admit(self.settings.max_runs, self.settings.starts_per_minute):
+                self.wake()
             if len(due) == free:
                 self.wake()
 
@@ -225,7 +226,7 @@ class Manager:
         except RuntimeFailure as error:
             if session.state is State.STARTING and error.reason == Reason.NO_ROOM and not error.retry:
                 log.warning("session %s: %s", session.id, error.message)
-                await queries.put_back(session, self.replica, detail=NO_ROOM)
+                await queries.put_back(session, self.replica, detail=NO_ROOM_TEXT)
                 again, failed = None, False
             elif session.state is State.STARTING and not error.retry:
                 await queries.mark_ended(
@@ -238,7 +239,7 @@ class Manager:
                     with contextlib.suppress(Exception):  # It is only for the page.
                         await queries.note_trouble(session, self.replica, detail=error.message)
         finally:
-            # Work that is broken off since the replica leaves has not failed: `let_go` gives its lease back.
+            # Work that is broken off since the replica leaves has not failed: `hand_over` gives its lease back.
             if not self._leaving:
                 with contextlib.suppress(Exception):  # What cannot be given back is taken up again as let fall.
                     await queries.release(session, self.replica, again_in=again, failed=failed)

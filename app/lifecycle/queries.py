@@ -103,12 +103,12 @@ async def anybody_waits() -> bool:
     return bool(rows)
 
 
-async def admit(max_runs: int, per_minute: int = 0) -> tuple[list[Session], int]:
+async def admit(max_runs: int, per_minute: int = 0) -> list[Session]:
     """Queue what is to run and start as many as there is room for, round robin over users, each user's oldest first.
 
     At most `max_runs` at once; at most `per_minute` starts, counted over `PACE` (0: any number). After one was put back
     since the runtime had no room, one at a time is tried, and only once a run has ended or some time has passed. Gives
-    the sessions that were started (due at once, generation raised, `credential` new) and how many still wait.
+    the sessions that were started (due at once, generation raised, `credential` new).
     """
     at_once = -(-per_minute * PACE // timedelta(minutes=1)) if per_minute else max_runs
     async with Row._meta.db.transaction():
@@ -143,22 +143,20 @@ async def admit(max_runs: int, per_minute: int = 0) -> tuple[list[Session], int]
             max_runs,
             TRY_AGAIN,
         )
-        waiting = await Row.raw("SELECT count(*) AS n FROM sessions WHERE state = 'queued' AND wanted = 'running'")
-    return [Session.from_row(row) for row in rows], int(waiting[0]["n"])
+    return [Session.from_row(row) for row in rows]
 
 
-async def put_back(session: Session, replica: str, *, detail: str) -> bool:
+async def put_back(session: Session, replica: str, *, detail: str) -> None:
     """The runtime has no room for it: it waits again, in the place that it had. One that is to stop is not to wait."""
-    rows = await Row.raw(
+    await Row.raw(
         """UPDATE sessions SET state = 'queued', put_back_at = now(), detail = {}, launched_at = NULL, run_uid = NULL,
              address = NULL, credential = NULL
-           WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'starting' RETURNING id""",
+           WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'starting'""",
         detail[:500],
         session.id,
         session.generation,
         replica,
     )
-    return bool(rows)
 
 
 async def note_choice(session: Session, replica: str, *, uid: str) -> bool:

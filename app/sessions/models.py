@@ -30,7 +30,7 @@ class Session:
     reason: Reason | None
     detail: str
     generation: int
-    run_uid: str | None
+    run_uid: str | None  # While it starts: of the warm run that was chosen for it; empty: it is to be launched.
     address: str | None
     credential: str | None
     queued_at: datetime | None

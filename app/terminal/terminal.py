@@ -101,7 +101,14 @@ class Attachment:
     """
 
     def __init__(
-        self, terminals: Terminals, target: TerminalTarget, sink: Sink, codec: ViewerCodec, mode: Mode
+        self,
+        terminals: Terminals,
+        target: TerminalTarget,
+        sink: Sink,
+        codec: ViewerCodec,
+        mode: Mode,
+        size: Size | None,
+        deadline: Deadline | None,
     ) -> None:
         self.over: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()
@@ -118,13 +125,12 @@ class Attachment:
         self._terminals = terminals
         self._target = target
         self._mode = mode
-        self._size: Size | None = None
-        self._deadline: Deadline | None = None
+        self._size = size
+        self._deadline = deadline
         self._patience: asyncio.TimerHandle | None = None
 
-    def begin(self, size: Size | None, deadline: Deadline | None) -> None:
+    def begin(self) -> None:
         """Take the place, or wait for the first frame where the protocol has one."""
-        self._size, self._deadline = size, deadline
         if isinstance(self.codec, webtty.Server):
             self._finish_in(self._terminals.patience.handshake, 1008, "no first frame")
         else:
@@ -172,13 +178,17 @@ class Attachment:
             self.farewell = (notice, code, reason)
             self._finish_in(self._terminals.patience.farewell, code, reason)
 
-    def said_goodbye(self) -> None:
-        """It has been sent all there was. Said again whenever more has come and gone."""
+    def say_goodbye(self) -> None:
+        """It has been sent all there was: now the notice, and once that has been taken, the end."""
         assert self.farewell is not None  # noqa: S101  (that is when this is called)
-        if self.parting:
-            return  # The program goes on; its output is no reason to stay.
-        self.parting = True
         notice, code, reason = self.farewell
+        if notice is not None and not self.told:
+            self.told = True
+            for message in self.codec.notice(notice):
+                self.sink.send(message)
+        if self.parting or not self.sink.writable:
+            return  # A program that goes on to print is no reason to stay.
+        self.parting = True
         if notice is LEAVING:
             self._finish_in(self._terminals.patience.last_words, code, reason)
         else:
@@ -309,24 +319,13 @@ class _Terminal:
             due = self._fanout.due(viewer, now)
             if due is None:
                 if attachment.farewell is not None:
-                    self._say_goodbye(attachment)
+                    attachment.say_goodbye()
                 return
             if due > now and attachment.farewell is None:
                 if attachment.timer is None:
                     attachment.timer = self._loop.call_later(due - now, self._is_due, attachment)
                 return
             sink.send(codec.output(self._fanout.take(viewer, now)))
-
-    def _say_goodbye(self, attachment: Attachment) -> None:
-        """The notice, and once that has been taken, the end."""
-        assert attachment.farewell is not None  # noqa: S101  (that is when this is called)
-        notice = attachment.farewell[0]
-        if notice is not None and not attachment.told:
-            attachment.told = True
-            for message in attachment.codec.notice(notice):
-                attachment.sink.send(message)
-        if attachment.sink.writable:
-            attachment.said_goodbye()
 
     def _is_due(self, attachment: Attachment) -> None:
         attachment.timer = None
@@ -500,8 +499,8 @@ class Terminals:
         one that holds now, if any.
         """
         codec: ViewerCodec = webtty.Server() if protocol == "webtty" else HubTty()
-        attachment = Attachment(self, target, sink, codec, mode)
-        attachment.begin(size, deadline)
+        attachment = Attachment(self, target, sink, codec, mode, size, deadline)
+        attachment.begin()
         return attachment
 
     def terminal(self, target: TerminalTarget) -> _Terminal | None:

@@ -61,7 +61,7 @@ def _may_be_there(account: Account, path: str) -> bool:
     settings = hub().settings
     if settings.reaches_home(guest=account.guest):
         return hub().homes.exists(str(account.id), path)
-    return settings.k8s_home == "pvc" and not account.guest and bool(parse_path(path))
+    return settings.keeps_home(guest=account.guest) and bool(parse_path(path))
 
 
 def default_name(source: Source) -> str:

@@ -1,16 +1,17 @@
 /** Files from this computer into the person's home, and from there into VisiData, without a command being typed. */
 
+import { ask } from "./ask.js";
 import { count, toast } from "./words.js";
 
 /** Store it under the name, or under that with a number; gives its path in the home. Raises with words for a person. */
 export async function upload(name, body) {
-  const answer = await ask(`/files/upload/${encodeURIComponent(name)}`, body);
+  const answer = await ask(`/files/upload/${encodeURIComponent(name)}`, { method: "PUT", body });
   return (await answer.json()).path;
 }
 
 /** Leave something for VisiData to fetch at a key: the `clipboard`, or the path of a file to `open`. */
 export async function leave(what, text) {
-  await ask(`/files/left/${what}`, text);
+  await ask(`/files/left/${what}`, { method: "PUT", body: text });
 }
 
 /** Upload files and have them opened: `open(paths)` gives a sentence that says what VisiData does now. */
@@ -52,16 +53,4 @@ export function takeDrops(may, open) {
     if (may()) uploadAndOpen([...event.dataTransfer.files], open);
     else toast(`${count(event.dataTransfer.files.length, "file")} not taken: there is no VisiData here to open it in.`, { tone: "warn" });
   });
-}
-
-async function ask(address, body) {
-  let answer;
-  try {
-    answer = await fetch(address, { method: "PUT", body, headers: { accept: "application/json" } });
-  } catch {
-    throw new Error("The Hub cannot be reached just now.");
-  }
-  if (answer.ok) return answer;
-  const problem = await answer.json().catch(() => ({}));
-  throw new Error(problem.detail ?? problem.title ?? "The Hub did not take it.");
 }

@@ -2,7 +2,7 @@
 
 import { page } from "./words.js";
 
-const ACK_EVERY = 128 * 1024; // Bytes. A third of what the Hub lets be in flight, so that it never waits for long.
+const ACK_EVERY = 32 * 1024; // Bytes. A fifth of what the Hub lets be in flight (app/terminal/fanout.py): it never waits for long.
 const MESSAGE = 32 * 1024; // Bytes of keys in one message; the Hub takes twice that.
 const FIRST_MESSAGE = 10_000; // Milliseconds, like those that follow.
 const PING_EVERY = 20_000;

@@ -2,19 +2,21 @@
  * The terminal page: what it shows when, what it does next, and who of the other modules is told.
  *
  * `screen` draws (xterm.js), `link` carries (one WebSocket), `words` speaks, `settings` knows how it is to look. All that
- * can wait until the screen is there (pasting, the palette, the menus, the key bar, files) is `tools`. Nothing that comes from the program or from a file name is ever
- * treated as HTML. What is typed while there is no connection is never sent later.
+ * can wait until the screen is there (pasting, the palette, the menus, the key bar, files) is `tools`. Nothing that comes
+ * from the program or from a file name is ever treated as HTML. What is typed while there is no connection is never sent
+ * later.
  *
  * For tests and assistive tools `#terminal` has the attributes `data-terminal-state` (waiting, connecting, connected,
  * reconnecting, ended, logged-out, gone) and `data-renderer` (webgl, html), and the method `hubScreen()`, which returns the
  * lines on the screen as text.
  */
 
+import { ask } from "./ask.js";
 import { copy } from "./clipboard.js";
 import { shortcut } from "./keys.js";
 import { Connection } from "./link.js";
 import { Screen } from "./screen.js";
-import { listen, look as chosenLook } from "./settings.js";
+import { listen, look } from "./settings.js";
 import { allowKeyboard, backToTerminal, byId, page, setTitle, show, showPanel, toast } from "./words.js";
 
 const terminal = byId("terminal");
@@ -24,9 +26,9 @@ let screen;
 let connection = null;
 let mode = "drive";
 let attempts = 0;
-let retry = null; // The wait for the next attempt: { timer, at, go }.
+let retry = null; // The wait for the next attempt: { timer, go }.
 let touched = false; // The person has typed in here since the page was opened.
-let stopping; // Ends the following of a session that is not running.
+let following; // Ends the following of a session that is not running.
 
 const visible = () => document.visibilityState === "visible";
 
@@ -132,11 +134,11 @@ function closed(code, reason, greeted) {
   setDeadline({ at: null });
   if (code === 4401) return loggedOut();
   if (code === 4403 || code === 4404) return gone();
-  if (code === 1000 || code === 4409) return look();
+  if (code === 1000 || code === 4409) return askState();
   if (code === 1013 && reason) toast(reason, { tone: "warn" });
   attempts += 1;
   // A refusal before the upgrade looks like a broken line, so the session itself is asked before the next attempt.
-  tryLater(greeted || code === 1012 ? connect : look);
+  tryLater(greeted || code === 1012 ? connect : askState);
 }
 
 /**
@@ -146,18 +148,16 @@ function closed(code, reason, greeted) {
 function tryLater(go) {
   cancelRetry();
   const wait = Math.min(200 * 2 ** (attempts - 1), 5_000) * (0.5 + Math.random() / 2);
-  retry = { go, at: performance.now() + wait, timer: setInterval(() => tick(), 250) };
+  const at = performance.now() + wait;
+  const soon = wait < 1000;
   const tick = () => {
-    const left = Math.ceil((retry.at - performance.now()) / 1000);
+    const left = Math.ceil((at - performance.now()) / 1000);
     if (left <= 0) return tryNow();
-    show("reconnecting", wait < 1000 ? "Reconnecting…" : "Reconnecting", "warn", wait < 1000 ? "" : `in ${left} s`);
-    byId("now").hidden = wait < 1000;
+    show("reconnecting", soon ? "Reconnecting…" : "Reconnecting", "warn", soon ? "" : `in ${left} s`);
+    byId("now").hidden = soon;
   };
+  retry = { go, timer: setInterval(soon ? tryNow : tick, soon ? wait : 250) };
   tick();
-  if (wait < 1000) {
-    clearInterval(retry.timer);
-    retry.timer = setTimeout(tryNow, wait);
-  }
 }
 
 function tryNow() {
@@ -172,9 +172,9 @@ function cancelRetry() {
 }
 
 /** Ask what the session's state is, and act on it; while it is on its way, go on asking. */
-async function look() {
-  stopping?.abort();
-  const asking = (stopping = new AbortController());
+async function askState() {
+  following?.abort();
+  const asking = (following = new AbortController());
   let waitFor = "";
   for (;;) {
     let found;
@@ -191,7 +191,7 @@ async function look() {
     } catch {
       if (asking.signal.aborted) return;
       attempts += 1;
-      return tryLater(look);
+      return tryLater(askState);
     }
     if (asking.signal.aborted) return;
     if (found.state === "running") return connect();
@@ -257,28 +257,20 @@ function countDown() {
 
 // What people press
 
-async function post(path) {
-  const answer = await fetch(`${base}/${path}`, { method: "POST", headers: { accept: "application/json" } });
-  if (answer.status === 401) return loggedOut();
-  if (!answer.ok) {
-    const problem = await answer.json().catch(() => ({}));
-    throw new Error(problem.detail ?? problem.title ?? "The Hub did not do that.");
-  }
-}
-
 async function attempt(path, then) {
   try {
-    await post(path);
-    then?.();
+    await ask(`${base}/${path}`);
   } catch (error) {
-    toast(error instanceof TypeError ? "The Hub cannot be reached just now." : error.message, { tone: "warn" });
+    if (error.status === 401) return loggedOut();
+    return void toast(error.message, { tone: "warn" });
   }
+  then?.();
 }
 
 byId("start").addEventListener("submit", (event) => {
   event.preventDefault();
   waiting({ state: "starting" });
-  attempt("start").then(look);
+  attempt("start").then(askState);
 });
 
 byId("stop").addEventListener("submit", (event) => {
@@ -291,7 +283,7 @@ byId("stop-dialog").addEventListener("close", (event) => {
   if (event.target.returnValue === "stop") {
     attempt("stop", () => {
       show(terminal.dataset.terminalState, "Stopping…", "warn");
-      if (!connection) look();
+      if (!connection) askState();
     });
   }
   backToTerminal();
@@ -367,10 +359,10 @@ if (document.fullscreenEnabled) byId("fullscreen").hidden = false;
 terminal.hubScreen = () => screen?.lines() ?? [];
 
 const first = page.dataset.state;
-screen = await Screen.open(byId("screen"), chosenLook(), screenEvents);
-listen(() => screen.restyle(chosenLook()));
+screen = await Screen.open(byId("screen"), look(), screenEvents);
+listen(() => screen.restyle(look()));
 if (first === "running") connect();
 else if (first === "stopped" || first === "failed") byId("status").dataset.tone = first === "failed" ? "bad" : "";
-else look();
+else askState();
 // When there is time, and in any case soon: what is pressed meanwhile waits for it.
 (window.requestIdleCallback ?? setTimeout)(tools, { timeout: 1_000 });

@@ -14,12 +14,12 @@ import { backToTerminal, byId, count, openDialog, toast } from "./words.js";
 const PREVIEW = 2_000; // Characters.
 
 /** The text as one line, fit for a prompt: no character is left that would be a key. */
-export function oneLine(text) {
+function oneLine(text) {
   return text.trim().replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
 }
 
 /** The ending of a file that holds such text: tsv, csv, json, jsonl or txt. */
-export function ending(text) {
+function ending(text) {
   const lines = text.split("\n").filter((line) => line.trim());
   if (isJson(text) && /^\s*[[{]/.test(text)) return lines.length > 1 && lines.every(isJson) ? "jsonl" : "json";
   if (lines.length && lines.every((line) => /^\s*\{/.test(line) && isJson(line))) return "jsonl";

@@ -11,6 +11,7 @@ const CLICK = 60; // Milliseconds that a button is down. VisiData takes what is 
 export class Screen {
   /** "ctrl" while the next character is to be one typed with Ctrl, as the key bar has it; then nothing again. */
   sticky = "";
+  prompting = false; // VisiData asks for text, as far as can be seen from here: it shows the cursor only then.
   #fit;
   #look; // { colours: "light" | "dark" | "contrast", family, size, reader }
   #following = null; // The size that another window gave, while it decides.
@@ -56,11 +57,6 @@ export class Screen {
   /** Whether the program can tell a paste from typing, and wants one: then a paste is never taken for commands. */
   get pasteable() {
     return this.term.modes.bracketedPasteMode;
-  }
-
-  /** Whether VisiData asks for text, as far as can be seen from here: it shows the cursor only then. */
-  get prompting() {
-    return this.cursorShown;
   }
 
   get mouse() {
@@ -148,10 +144,9 @@ export class Screen {
     term.onKey(() => on.unsent());
     term.onTitleChange((text) => on.title(text));
     term.attachCustomKeyEventHandler((event) => this.#key(event));
-    this.cursorShown = false;
     for (const final of ["h", "l"]) {
       term.parser.registerCsiHandler({ prefix: "?", final }, (modes) => {
-        if (modes.includes(25)) this.cursorShown = final === "h";
+        if (modes.includes(25)) this.prompting = final === "h";
         return false;
       });
     }

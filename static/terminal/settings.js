@@ -34,6 +34,11 @@ export function look() {
   return { colours: theme === "system" ? system : theme, family: FONTS[font] + SYSTEM_FONT, size, reader };
 }
 
+/** [value, words] of each theme there is. */
+export function themes() {
+  return [...form.elements.theme.options].map(({ value, label }) => [value, label]);
+}
+
 /** Set some preferences by their names, as the dialog would. */
 export function choose(chosen) {
   for (const [name, value] of Object.entries(chosen)) form.elements[name].value = value;
@@ -54,7 +59,7 @@ export function listen(changed) {
     const bar = getComputedStyle(document.querySelector(".bar")).backgroundColor;
     for (const meta of document.querySelectorAll("meta[name=theme-color]")) meta.content = bar;
   };
-  for (const query of [dark, contrast]) query.addEventListener("change", changed);
+  for (const query of [dark, contrast]) query.addEventListener("change", apply);
   const changedByHand = () => {
     if (!form.checkValidity()) return;
     size = form.elements.size.valueAsNumber;

@@ -9,11 +9,9 @@ import { keyBar } from "./keybar.js";
 import { COMMANDS, OPEN_LEFT, STOLEN, readable, typed } from "./keys.js";
 import { contextMenu, palette } from "./palette.js";
 import { pasting } from "./paste.js";
-import { choose, openSettings, preferences } from "./settings.js";
+import { choose, openSettings, preferences, themes } from "./settings.js";
 import { guardLeaving, setUpFullScreen, toggleFullScreen } from "./window.js";
 import { backToTerminal, byId, openDialog, page, toast } from "./words.js";
-
-const THEMES = [["light", "Light"], ["dark", "Dark"], ["contrast", "High contrast"], ["system", "As the system"]];
 
 /**
  * Set it all up, once. `may(what)` says whether keys go anywhere, and if not, says so to the person; `driving()` only says
@@ -70,7 +68,7 @@ export function setUp({ screen, may, driving, reason, touched }) {
       mine("Paste…", act.paste, { keys: "Ctrl+V", off }),
       mine("Open a file from this computer…", act.open, { also: "upload", off: off || noFiles }),
       mine("Full screen", act.fullscreen, { also: "F11", off: document.fullscreenEnabled ? "" : "Not in this browser" }),
-      ...THEMES.map(([value, name]) =>
+      ...themes().map(([value, name]) =>
         mine(`Theme: ${name}`, () => choose({ theme: value }), { also: "colours colors", off: theme === value ? "It is" : "" }),
       ),
       mine("Larger font", () => choose({ size: size + 1 }), { also: "zoom bigger" }),

@@ -7,11 +7,11 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import sys
 from pathlib import Path
 
 from app.db.embedded import PrivatePostgres, parse_server_file
+from e2e.hub import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
@@ -47,9 +47,7 @@ class Replica:
     """One Hub process after the other at one address, from `start` to `stop`."""
 
     def __init__(self, number: int, folder: Path, settings: dict[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.number = number
         self.log = folder / f"replica-{number}.log"
         self.starts = 0

@@ -17,11 +17,11 @@ import pytest
 import yaml
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import load_kube_config
-from playwright.async_api import Browser, Page, Playwright, async_playwright
+from playwright.async_api import Browser, Page, Playwright
 
 from app.settings import PROJECT
-from e2e.browser import Person, Terminal, launch, make_first_admin
-from e2e.conftest import as_person
+from e2e.browser import Person, Terminal, make_first_admin
+from e2e.conftest import as_person, chromium, playwright  # noqa: F401  (two of them are fixtures)
 from e2e.hub import HubProcess
 
 Object = dict[str, Any]
@@ -242,21 +242,11 @@ OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
 
 
 @pytest.fixture(scope="session")
-async def playwright() -> AsyncIterator[Playwright]:
-    async with async_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture(scope="session")
-async def chromium(playwright: Playwright) -> AsyncIterator[Browser]:
-    browser = await launch(playwright)
-    yield browser
-    await browser.close()
-
-
-@pytest.fixture(scope="session")
 async def open_desk(
-    place: Place, chromium: Browser, playwright: Playwright, tmp_path_factory: pytest.TempPathFactory
+    place: Place,
+    chromium: Browser,  # noqa: F811  (the fixture)
+    playwright: Playwright,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> OpenDesk:
     @asynccontextmanager
     async def open_desk(**settings: str) -> AsyncIterator[Desk]:

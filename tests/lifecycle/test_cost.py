@@ -70,7 +70,7 @@ async def test_a_sessions_whole_life_costs_one_create_and_one_delete(
 async def starting(sessions: Sessions, ada: UUID) -> Session:
     """A session that starts, and that no manager looks at."""
     made = await sessions.create(ada, guest=False, name="one", source=Source())
-    ((started,), _) = await queries.admit(10)
+    (started,) = await queries.admit(10)
     assert started.id == made.id
     await Row.raw("UPDATE sessions SET due_at = NULL")
     return started

@@ -190,7 +190,7 @@ async def a_pool_without_a_replica(replicas: Replicas) -> KubernetesRuntime:
     """A pool, and a runtime that follows the cluster; no manager is there any more."""
     manager = await replicas.start()
     await replicas.filled(2, manager)
-    await manager.let_go()
+    await manager.hand_over()
     assert isinstance(manager.runtime, KubernetesRuntime)
     return manager.runtime
 

@@ -389,13 +389,16 @@ async def test_no_more_sessions_start_in_a_while_than_the_pace_allows(
     bob = (await accounts.add("bob@example.org")).id
     for number in range(5):
         await a_session(sessions, (ada, bob)[number % 2])
-    started, waiting = await queries.admit(100, per_minute=20)
+    started = await queries.admit(100, per_minute=20)
+    _, waiting = await queries.live_and_waiting()
     assert (len(started), waiting) == (2, 3), "20 a minute are 2 in 6 s"
     assert {session.user_id for session in started} == {ada, bob}
-    started, waiting = await queries.admit(100, per_minute=20)
+    started = await queries.admit(100, per_minute=20)
+    _, waiting = await queries.live_and_waiting()
     assert (len(started), waiting) == (0, 3)
     await Row.raw("UPDATE sessions SET launched_at = launched_at - interval '7 seconds'")
-    started, waiting = await queries.admit(100, per_minute=20)
+    started = await queries.admit(100, per_minute=20)
+    _, waiting = await queries.live_and_waiting()
     assert (len(started), waiting) == (2, 1)
 
 
@@ -601,7 +604,7 @@ async def test_a_replica_that_leaves_gives_its_work_back_at_once(
     other = make_manager()
     with other.changes.subscribe(ada) as changes:
         assert await changes.wait(5) == {""}  # It listens now.
-        await leaving.let_go()
+        await leaving.hand_over()
         assert await changes.wait(1) == {made.id}, "the other is told, and need not find it by its poll"
     session = await until(sessions, made.id, running, within=1)
     assert session.attempts == 0, "work that is broken off has not failed"

@@ -31,8 +31,10 @@ def session_image(folder: Path, settings: Settings) -> Image:
 
 
 class KubernetesHarness:
-    def __init__(self, settings: Settings, api: KubeApi, node: Node, kubeconfig: Path) -> None:
-        self.settings, self.api, self.node, self.kubeconfig = settings, api, node, kubeconfig
+    """Runtimes on one cluster, each with a client of its own, as replicas have."""
+
+    def __init__(self, settings: Settings, kubeconfig: Path) -> None:
+        self.settings, self.kubeconfig = settings, kubeconfig
         self.made: list[KubernetesRuntime] = []
 
     async def start(self) -> None:
@@ -50,6 +52,12 @@ class KubernetesHarness:
             await screen.until("quit")
             await screen.type("y")
 
+    async def close(self) -> None:
+        for runtime in self.made:
+            await runtime.close()
+        for cluster in self.clusters:
+            await cluster.close()
+
 
 H = TypeVar("H", bound=KubernetesHarness)
 
@@ -57,14 +65,11 @@ H = TypeVar("H", bound=KubernetesHarness)
 @asynccontextmanager
 async def serving(kind: type[H], settings: Settings, folder: Path) -> AsyncIterator[H]:
     image = session_image(folder, settings)
-    async with KubeApi("hub") as api, Node(api.store, folder / "node", images={settings.k8s_image: image}) as node:
-        harness = kind(settings, api, node, api.write_kubeconfig(folder / "kubeconfig"))
+    async with KubeApi("hub") as api, Node(api.store, folder / "node", images={settings.k8s_image: image}):
+        harness = kind(settings, api.write_kubeconfig(folder / "kubeconfig"))
         await harness.start()
         yield harness
-        for runtime in harness.made:
-            await runtime.close()
-        for cluster in harness.clusters:
-            await cluster.close()
+        await harness.close()
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from kube.node import Image, Node
 from kube.server import KubeApi
 from test_kubernetes_faults import FOR_EVER, World
 
+from app.agent.start import CREDENTIAL
 from app.errors import RuntimeFailure, SettingsError
 from app.runtimes.base import Observed, Phase, Reason, RunSpec
-from app.runtimes.kubernetes import manifests, names
+from app.runtimes.kubernetes import names
 from app.runtimes.kubernetes.runtime import KubernetesRuntime
 from app.settings import Settings
 
@@ -99,7 +100,7 @@ async def test_it_becomes_the_run_that_it_is_taken_for_with_one_call(world: Warm
         pod = world.api.store.get("pods", "hub", name)
         assert pod["metadata"]["labels"][names.USER] == spec.user_id
         env = {one["name"]: one["value"] for one in pod["spec"]["containers"][0]["env"]}
-        assert seen.credential == env[manifests.CREDENTIAL] != spec.credential
+        assert seen.credential == env[CREDENTIAL] != spec.credential
         assert await until(spec.run, Phase.RUNNING) == seen
 
 
@@ -109,7 +110,7 @@ async def test_each_has_a_credential_of_its_own(world: WarmWorld) -> None:
             one["value"]
             for pod in world.warm()
             for one in pod["spec"]["containers"][0]["env"]
-            if one["name"] == manifests.CREDENTIAL
+            if one["name"] == CREDENTIAL
         }
         assert len(credentials) == 5
         assert min(len(one) for one in credentials) > 60
@@ -418,7 +419,7 @@ async def test_a_person_whose_pod_fits_nowhere_gets_the_room_of_one(world: WarmW
         world.node.refuse()
         spec = a_spec()
         await runtime.launch(spec)
-        while not runtime._known.crowded:
+        while not runtime._known.in_want:
             await asyncio.sleep(0.01)
         await runtime.keep_warm(2, make=True)
         await world.ready(runtime, count=1)

@@ -22,7 +22,7 @@ RIGHTS = {
 """What the Hub's account must be allowed in its namespace; deploy/ gives it just that."""
 
 Finding = tuple[str, str, str]
-"""`ok`, `note` or `BAD`; what was looked at; words that say what was found, or what to do."""
+"""`ok`, `note` or `BAD` (it keeps the Hub from working); what was looked at; words that say what was found or what to do."""
 
 
 async def findings(settings: Settings, kubeconfig: Path | None = None) -> AsyncIterator[Finding]:
@@ -58,7 +58,7 @@ async def _of(cluster: Cluster, settings: Settings, laid_over: manifests.Manifes
     else:
         yield "ok", "the Hub's account", f"may do what it needs in {where}"
     if "list pods" not in missing:
-        pods, _ = await cluster.list_pods(selector(settings.k8s_hub_name))
+        pods = await cluster.all_pods(selector(settings.k8s_hub_name))
         yield "ok", "namespace", f"{where}: {len(pods)} pods of this Hub"
     if "create pods" not in missing:
         spec = RunSpec(RunId("hubdoctor", 1), "doctor", "hub:none", guest=True)

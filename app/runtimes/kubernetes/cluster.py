@@ -160,6 +160,14 @@ class Cluster:
                 return pods, metadata["resourceVersion"]
             query["continue"] = metadata["continue"]
 
+    async def all_pods(self, selector: str) -> list[Object]:
+        """All pods, for who does not go on from there."""
+        try:
+            pods, _ = await self.list_pods(selector)
+        except Expired as error:
+            raise Trouble("The list of pods took too long to read.") from error
+        return pods
+
     async def watch_pods(self, selector: str, version: str, seconds: float) -> AsyncIterator[Event | None]:
         """What happens after `version`; ends by itself after `seconds`. The first is None: it has begun.
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from app.runtimes.base import Changed, Observed, Phase, Reason, RunId, Snapshot
+from app.runtimes.base import Changed, Observed, Phase, RunId, Snapshot
 from app.runtimes.kubernetes import names, pool, status
 from app.runtimes.kubernetes.pool import Warm
 from app.runtimes.kubernetes.status import Pod
@@ -54,12 +54,9 @@ class Known:
         return self._warm.get(uid)
 
     @property
-    def crowded(self) -> bool:
+    def in_want(self) -> bool:
         """Whether some run's pod finds no room in the cluster."""
-        return any(
-            entry.seen.phase is Phase.PENDING and entry.seen.reason is Reason.NO_ROOM
-            for entry in self._entries.values()
-        )
+        return any(status.finds_no_room(entry.seen) for entry in self._entries.values())
 
     def snapshot(self) -> Snapshot:
         return Snapshot(tuple(entry.seen for entry in self._entries.values()))
@@ -95,10 +92,10 @@ class Known:
             if not is_newer(version, entry.version):
                 return None
             if entry.seen.phase is Phase.ENDED:
-                self._entries[run] = replace(entry, version=version, going=_is_going(pod))
+                self._entries[run] = replace(entry, version=version, going=status.is_going(pod))
                 return None
         seen = status.observed(pod, run, self._port, asked=uid in self._asked)
-        self._entries[run] = Entry(seen, metadata["name"], version, going=_is_going(pod))
+        self._entries[run] = Entry(seen, metadata["name"], version, going=status.is_going(pod))
         return Changed(seen) if entry is None or entry.seen != seen else None
 
     def _take_warm(self, pod: Pod) -> None:
@@ -166,7 +163,3 @@ def is_newer(version: str, than: str) -> bool:
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than
-
-
-def _is_going(pod: Pod) -> bool:
-    return pod["metadata"].get("deletionTimestamp") is not None

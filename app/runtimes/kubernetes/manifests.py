@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from app.agent.start import CREDENTIAL
 from app.agent.visidata import path_of
 from app.runtimes.base import RunId, RunSpec
 from app.runtimes.kubernetes import names
@@ -25,7 +26,6 @@ Manifest = dict[str, Any]
 HOME = "/home/visidata"
 TMP = "/tmp"  # noqa: S108  (the pod's own)
 ENDING_FILE = "/dev/termination-log"  # What is in it at the end is the container's termination message.
-CREDENTIAL = "HUB_RUN_CREDENTIAL"  # The agent reads it and does not hand it on.
 UID = 1000
 WARM_AGE = 3600  # Seconds that a pod is kept warm; then another takes its place.
 AGE_MARGIN = 600  # Seconds past HUB_MAX_AGE at which the cluster ends a pod that no Hub has ended.

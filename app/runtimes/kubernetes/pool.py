@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.runtimes.base import Phase, Reason, RunId
+from app.runtimes.base import Phase, RunId
 from app.runtimes.kubernetes import status
 from app.runtimes.kubernetes.manifests import WARM_AGE
 from app.runtimes.kubernetes.status import Pod
@@ -56,8 +56,8 @@ def read(pod: Pod, pool: str, port: int) -> Warm:
         version=metadata["resourceVersion"],
         pool=pool,
         phase=seen.phase,
-        crowded=seen.phase is Phase.PENDING and seen.reason is Reason.NO_ROOM,
-        going=metadata.get("deletionTimestamp") is not None,
+        crowded=status.finds_no_room(seen),
+        going=status.is_going(pod),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).astimezone(UTC),
         detail=seen.detail,
     )

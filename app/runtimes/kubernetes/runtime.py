@@ -21,7 +21,7 @@ from app.aio import Supervisor
 from app.errors import RuntimeFailure
 from app.runtimes.base import Event, Observed, Phase, Reason, RunId, RunSpec
 from app.runtimes.kubernetes import manifests, names, pool, template
-from app.runtimes.kubernetes.cluster import Cluster, Expired, Trouble
+from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.informer import WATCH_TIME, Informer
 from app.runtimes.kubernetes.known import Known
 from app.runtimes.kubernetes.pool import Warm
@@ -216,7 +216,7 @@ class KubernetesRuntime:
             count,
             now=datetime.now(UTC),
             patience=self._settings.start_timeout.total_seconds(),
-            in_want=self._known.crowded,
+            in_want=self._known.in_want,
         )
         for warm in plan.drop:
             await self._drop_warm(warm)
@@ -252,7 +252,14 @@ class KubernetesRuntime:
             return
         if self._shared is not None:
             # The cluster would make the folder too, but as root's.
-            await asyncio.to_thread(self._shared.ensure, user_id)
+            try:
+                await asyncio.to_thread(self._shared.ensure, user_id)
+            except OSError as error:
+                raise RuntimeFailure(
+                    f"The Hub cannot write to the volume with the homes: {error.strerror}. An administrator has to look.",
+                    reason=Reason.NO_ROOM,
+                    retry=True,
+                ) from error
             self._homes.add(user_id)
             return
         claim = await self._cluster.create_claim(manifests.claim(user_id, self._settings))
@@ -304,10 +311,7 @@ class KubernetesRuntime:
         if warm is not None:
             pod = await self._cluster.get_pod(warm.name)
             return pod if pod is not None and pod["metadata"]["uid"] == uid else None
-        try:
-            pods, _ = await self._cluster.list_pods(names.warm_selector(self._settings.k8s_hub_name))
-        except Expired as error:
-            raise Trouble("The list of pods took too long to read.") from error
+        pods = await self._cluster.all_pods(names.warm_selector(self._settings.k8s_hub_name))
         return next((pod for pod in pods if pod["metadata"]["uid"] == uid), None)
 
     def _enter(self, run: RunId, pod: Mapping[str, Any]) -> Observed | None:

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.agent.start import CREDENTIAL
 from app.errors import RuntimeFailure
 from app.runtimes.base import Observed, Phase, Reason, RunId
-from app.runtimes.kubernetes.manifests import CREDENTIAL
 from app.runtimes.kubernetes.names import CONTAINER, POOL
 
 Pod = Mapping[str, Any]
@@ -115,10 +115,10 @@ def _ending(pod: Pod, asked: bool) -> tuple[Reason, str] | None:
         return Reason.LOST, "The machine it runs on does not answer."
     if phase in ("Succeeded", "Failed") or terminated:
         return _ended(pod, terminated, asked)
-    if _is_going(pod) and not asked and _condition(pod, "Ready").get("status") == "False":
+    if is_going(pod) and not asked and _condition(pod, "Ready").get("status") == "False":
         # A machine that is lost never confirms the end, so this is not waited for.
         return _taken_away(pod, asked)
-    if _is_going(pod) and asked and "running" not in (main.get("state") or {}):
+    if is_going(pod) and asked and "running" not in (main.get("state") or {}):
         # Nothing of the person's has begun yet. A kubelet before 1.22 takes up to a minute to let go of such a pod.
         return _taken_away(pod, asked)
     for container in _containers(pod):
@@ -145,7 +145,7 @@ def _ended(pod: Pod, terminated: Mapping[str, Any] | None, asked: bool) -> tuple
         if told == "crashed" and out_of_memory:
             return Reason.OUT_OF_MEMORY, ""
         return _TOLD[told], detail
-    if asked or _is_going(pod) or _condition(pod, "DisruptionTarget").get("status") == "True":
+    if asked or is_going(pod) or _condition(pod, "DisruptionTarget").get("status") == "True":
         return _taken_away(pod, asked)
     if terminated is None or terminated.get("reason") == "ContainerStatusUnknown":
         return Reason.LOST, message
@@ -241,7 +241,13 @@ def _condition(pod: Pod, kind: str) -> Mapping[str, Any]:
     return next((one for one in conditions if one.get("type") == kind), {})
 
 
-def _is_going(pod: Pod) -> bool:
+def finds_no_room(seen: Observed) -> bool:
+    """Whether its pod waits for a machine that has room."""
+    return seen.phase is Phase.PENDING and seen.reason is Reason.NO_ROOM
+
+
+def is_going(pod: Pod) -> bool:
+    """Whether the pod's end was asked for."""
     return pod["metadata"].get("deletionTimestamp") is not None
 
 

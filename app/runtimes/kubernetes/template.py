@@ -17,9 +17,10 @@ from typing import Any
 import yaml
 from kubernetes_asyncio.client import models
 
+from app.agent.start import CREDENTIAL
 from app.errors import SettingsError
 from app.runtimes.kubernetes import names
-from app.runtimes.kubernetes.manifests import CREDENTIAL, HOME, KEYS, TMP
+from app.runtimes.kubernetes.manifests import HOME, KEYS, TMP
 
 # What a security context may add. The rest of one is the Hub's own, for every container.
 _POD_SECURITY = {
