@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from playwright.async_api import APIRequestContext, Browser, Locator, Page, Playwright, StorageState, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 PASSWORD = "two fat geese fly low"
 Browse = Callable[..., Awaitable[Page]]
@@ -219,6 +221,23 @@ async def make_token(page: Page, url: str) -> str:
 def row(page: Page, name: str) -> Locator:
     """A session's row in the list."""
     return page.locator("#sessions tbody tr").filter(has_text=name)
+
+
+async def tap(target: Locator) -> None:
+    """Tap it as a finger does. Where the page is slow to answer, Playwright's rests for so long that it is no tap: again."""
+    page = target.page
+    for _ in range(3):
+        await target.evaluate(
+            """(one) => {
+              window.tapped = false;
+              one.addEventListener("click", () => (window.tapped = true), { once: true, capture: true });
+            }"""
+        )
+        await target.tap()
+        with suppress(PlaywrightTimeout):
+            await page.wait_for_function("window.tapped !== false", timeout=1000)  # Another page knows nothing of it.
+            return
+    raise AssertionError(f"{target} cannot be tapped")
 
 
 async def create_and_open(page: Page, url: str, source: str, name: str = "") -> Terminal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from e2e.browser import PHONE, Browse, Person, Terminal, penguins, until
+from e2e.browser import PHONE, Browse, Person, Terminal, penguins, tap, until
 
 SIZES = {"phone": (390, 844), "small phone": (320, 568), "phone on its side": (844, 390), "tablet": (820, 1180)}
 
@@ -14,9 +14,9 @@ def bar(page: Page) -> Locator:
     return page.get_by_role("toolbar", name="Keys")
 
 
-async def tap(terminal: Terminal, *keys: str) -> None:
+async def press(terminal: Terminal, *keys: str) -> None:
     for key in keys:
-        await bar(terminal.page).get_by_role("button", name=key, exact=True).tap()
+        await tap(bar(terminal.page).get_by_role("button", name=key, exact=True))
 
 
 async def test_a_desktop_has_no_key_bar(url: str, ada: Person, browse: Browse) -> None:
@@ -55,17 +55,17 @@ async def test_the_keys_do_what_they_say_and_the_keyboard_stays_where_it_is(
     url: str, ada: Person, browse: Browse
 ) -> None:
     terminal = await penguins(browse, ada, url, **PHONE)
-    await tap(terminal, "Down")
+    await press(terminal, "Down")
     await terminal.sees("go-down")
-    await tap(terminal, "Right")
+    await press(terminal, "Right")
     await terminal.sees("go-right")
-    await tap(terminal, "Page down")
+    await press(terminal, "Page down")
     await terminal.sees("go-pagedown")
-    await tap(terminal, "Enter")
+    await press(terminal, "Enter")
     await terminal.sees("8 rows")
     await terminal.press("q", "/")
     await terminal.sees("search regex:")
-    await tap(terminal, "Esc")
+    await press(terminal, "Esc")
     await terminal.sees("344 rows", but_not="search regex:")
     assert await terminal.page.evaluate("document.activeElement.matches('.xterm textarea')")
 
@@ -84,7 +84,7 @@ async def test_a_key_that_is_held_repeats_until_it_is_let_go(url: str, ada: Pers
 async def test_ctrl_holds_for_the_next_key_and_for_no_other(url: str, ada: Person, browse: Browse) -> None:
     terminal = await penguins(browse, ada, url, **PHONE)
     ctrl = bar(terminal.page).get_by_role("button", name="Ctrl", exact=True)
-    await ctrl.tap()
+    await tap(ctrl)
     await expect(ctrl).to_have_attribute("aria-pressed", "true")
     await terminal.type("d")
     await terminal.sees("save cmdlog to:")
@@ -94,8 +94,8 @@ async def test_ctrl_holds_for_the_next_key_and_for_no_other(url: str, ada: Perso
     await terminal.sees("save cmdlog to: dd")
     await terminal.press("Escape")
     await terminal.sees("344 rows", but_not="save cmdlog")
-    await ctrl.tap()
-    await ctrl.tap()
+    await tap(ctrl)
+    await tap(ctrl)
     await expect(ctrl).to_have_attribute("aria-pressed", "false")
     await terminal.press("j")
     await terminal.sees("go-down")
@@ -107,8 +107,8 @@ async def test_the_keys_that_browsers_keep_are_a_tap_away(url: str, ada: Person,
     await terminal.sees("search regex:")
     await terminal.type("two words")
     await terminal.sees("two words")
-    await tap(terminal, "Keys…")
-    await terminal.page.get_by_role("option", name="Ctrl+W").tap()
+    await press(terminal, "Keys…")
+    await tap(terminal.page.get_by_role("option", name="Ctrl+W"))
     await terminal.sees("search regex: two", but_not="words")
 
 
@@ -117,10 +117,10 @@ async def test_a_line_is_composed_and_sent_where_visidata_asks_for_one(url: str,
     page = terminal.page
     await terminal.press("/")
     await terminal.sees("search regex:")
-    await tap(terminal, "Text…")
+    await press(terminal, "Text…")
     await expect(page.locator("#compose-hint")).to_contain_text("this goes there")
     await page.get_by_label("Line or text").fill("Chin")
-    await page.get_by_role("button", name="Send and Enter").tap()
+    await tap(page.get_by_role("button", name="Send and Enter"))
     await terminal.sees("Chinstr", but_not="search regex:")
     await terminal.sees("search-col", but_not="restarting input")
     await expect(page.locator("#compose")).to_be_hidden()
@@ -129,11 +129,11 @@ async def test_a_line_is_composed_and_sent_where_visidata_asks_for_one(url: str,
 async def test_what_is_composed_where_nothing_asks_for_it_is_not_typed(url: str, ada: Person, browse: Browse) -> None:
     terminal = await penguins(browse, ada, url, **PHONE)
     page = terminal.page
-    await tap(terminal, "Text…")
+    await press(terminal, "Text…")
     await expect(page.locator("#compose-hint")).to_contain_text("does not ask for text")
     await expect(page.get_by_role("button", name="Send and Enter")).to_be_hidden()
     await page.get_by_label("Line or text").fill("quick note")
-    await page.get_by_role("button", name="Send", exact=True).tap()
+    await tap(page.get_by_role("button", name="Send", exact=True))
     await expect(page.get_by_role("dialog", name="Paste")).to_be_visible()
 
 
@@ -146,9 +146,9 @@ async def test_the_keyboard_comes_by_a_tap_on_the_screen_and_not_by_one_on_a_but
     await terminal.page.locator("#screen").tap(position={"x": 100, "y": 400})
     await expect(keys).not_to_have_attribute("inputmode", "none")
     await expect(keys).to_be_focused()
-    await terminal.page.locator("#menu summary").tap()
-    await terminal.page.get_by_role("button", name="Keys and help").tap()
-    await terminal.page.get_by_role("dialog").get_by_role("button", name="Close").tap()
+    await tap(terminal.page.locator("#menu summary"))
+    await tap(terminal.page.get_by_role("button", name="Keys and help"))
+    await tap(terminal.page.get_by_role("dialog").get_by_role("button", name="Close"))
     await expect(keys).to_have_attribute("inputmode", "none")
     await expect(keys).to_be_focused()  # A keyboard that is plugged in works all the same.
     await terminal.press("Shift+F")

@@ -6,7 +6,7 @@ import re
 
 from playwright.async_api import Locator, Page, expect
 
-from e2e.browser import PASSWORD, Browse, Person, Terminal, create_and_open, log_in, row
+from e2e.browser import PASSWORD, Browse, Person, Terminal, create_and_open, log_in, row, tap
 
 COLUMNS = ("species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex", "year")
 
@@ -192,13 +192,13 @@ async def test_on_a_phone_nothing_is_cut_off_and_buttons_are_for_fingers(url: st
             box = await button.bounding_box()
             assert box and box["height"] >= 36, await button.inner_text()
     await page.goto(f"{url}/sessions")
-    await page.get_by_role("link", name="Open A name").tap()
+    await tap(page.get_by_role("link", name="Open A name"))
     terminal = Terminal(page)
     await terminal.is_connected()
     lines = await terminal.sees("species", "Adelie")
     assert 35 <= max(map(len, lines)) <= 60
     assert await page.evaluate("document.scrollingElement.scrollWidth") <= 390
-    await page.get_by_role("link", name="Sessions").tap()
+    await tap(page.get_by_role("link", name="Sessions"))
     await expect(row(page, "A name")).to_be_visible()
 
 
