@@ -64,7 +64,7 @@ def create_app(
     mailer = mailer or (SmtpMailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else PrintMailer())
     accounts = Accounts(settings, mailer, tasks, hasher)
     managers: list[Manager] = []  # One, once the Hub serves.
-    terminals = Terminals(on_input=lambda session_id: managers[0].note_input(session_id))
+    terminals = Terminals()
 
     def synced() -> float | None:
         return managers[0].synced if managers else None

@@ -34,6 +34,7 @@ from e2e.hub import free_port
 KEYS = 2000  # Of one measurement of echoes.
 ROUNDS = 3  # Each way is measured so often, in turns, so that no way has the quiet minute to itself.
 FLOOD = 60_000_000  # Bytes.
+ACK_EVERY = 48 * 1024  # As the page does (static/terminal/link.js).
 PROMPT = b"ready> "
 SHEET = "seattle-weather.csv"
 
@@ -98,7 +99,7 @@ class Viewer(WSListener):
         self.received += len(data)
         if self.key is not None and not self.key.done():
             self.key.set_result(None)
-        if self.way.hub and self.acknowledge and self.received - self._acked >= 32768:
+        if self.way.hub and self.acknowledge and self.received - self._acked >= ACK_EVERY:
             self._acked = self.received
             transport.send(WSMsgType.TEXT, b'{"type":"ack","bytes":%d}' % self.received)
         self.tail = (self.tail + data)[-200:]
@@ -271,10 +272,11 @@ async def a_line(way: Way, bytes_per_second: int) -> AsyncIterator[Way]:
                     await asyncio.sleep(len(data) / bytes_per_second)
 
             both = [asyncio.create_task(upwards()), asyncio.create_task(downwards())]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            for one in both:
-                one.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            with suppress(asyncio.CancelledError):  # At the end of a measurement all that is left is cancelled.
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                for one in both:
+                    one.cancel()
+                await asyncio.gather(*both, return_exceptions=True)
             writer.close()
             up.close()
 
@@ -294,12 +296,13 @@ def ways() -> Iterator[tuple[list[Way], list[Way]]]:
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         shell = made_shell(folder)
-        hub = stack.enter_context(
-            a_hub(HUB_SANDBOX="none", HUB_SESSION_PYTHON=str(shell), HUB_MAX_RUNS="1000", HUB_SESSIONS_PER_USER="1000")
-        )
+        gotty = os.environ.get("HUB_GOTTY", "")
+        settings = {"HUB_SANDBOX": "none", "HUB_SESSION_PYTHON": str(shell), "HUB_GOTTY": gotty}
+        hub = stack.enter_context(a_hub(HUB_MAX_RUNS="1000", HUB_SESSIONS_PER_USER="1000", **settings))
+        direct = "GoTTY, directly" if gotty else "the agent, directly"
         # A run of its own for the Hub, which stays attached for a while: what is faster must not hold up the others.
         address, token = hub.run_of(hub.create())
-        found = [Way("directly", f"ws://{address}/ws", (), token), through_hub(hub, hub.create())]
+        found = [Way(direct, f"ws://{address}/ws", (), token), through_hub(hub, hub.create())]
         sheets = hub.create(f"sample:{SHEET}"), hub.create(f"sample:{SHEET}")
         sheet_address, sheet_token = hub.run_of(sheets[0])
         _write_flood(next((hub.data_dir / "homes").iterdir()) / "flood")
@@ -310,7 +313,7 @@ def ways() -> Iterator[tuple[list[Way], list[Way]]]:
                 stack.callback(_end, process)
                 _wait_for(port)
                 found.append(Way(title, f"ws://127.0.0.1:{port}/ws", (), token, pid=_worker(process.pid)))
-        yield found, [Way("directly", f"ws://{sheet_address}/ws", (), sheet_token), through_hub(hub, sheets[1])]
+        yield found, [Way(direct, f"ws://{sheet_address}/ws", (), sheet_token), through_hub(hub, sheets[1])]
 
 
 def made_shell(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from app.agent.children import signal_group
 from app.agent.modes import ModeTracker
 from app.agent.start import Size, set_size
 
-FRAME = 32 * 1024  # Most bytes given to a client at once: a message costs more than its bytes, up to about here.
+FRAME = 64 * 1024  # Most bytes given to a client at once: a message costs more than its bytes, up to about here.
 # Bytes that wait for even the fastest client at which the program is made to wait: people still see all of them after
 # they have interrupted it.
 ENOUGH = 1 << 17
@@ -60,7 +60,8 @@ class Client:
         return len(self._waiting)
 
     async def output(self) -> bytes:
-        """The next output, at most FRAME bytes; empty once all is over. The first after a keystroke comes at once."""
+        """The next output, at most FRAME bytes; empty once all is over. The first after a keystroke comes at once, and so
+        does a whole frame."""
         clock = asyncio.get_running_loop()
         gathered = False
         while True:
@@ -71,7 +72,7 @@ class Client:
                     return b""
                 self._wake.clear()
                 await self._wake.wait()
-            elif not gathered and not self._typed and clock.time() - self._sent < GATHER:
+            elif not gathered and not self._typed and self.backlog < FRAME and clock.time() - self._sent < GATHER:
                 gathered = True
                 await asyncio.sleep(GATHER)
             else:

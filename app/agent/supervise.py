@@ -25,6 +25,9 @@ from app.agent.waiting import Waiting
 
 def supervise(run: Run) -> int:
     """Run until the program has ended or SIGTERM or SIGINT asks for its end. Returns the agent's exit code."""
+    # asyncio reads into 256 KiB at a time, for which glibc would get memory from the kernel and give it back with every
+    # key. Once a larger piece has been freed, it keeps such memory (mallopt(3), "dynamic mmap threshold").
+    bytearray(1024 * 1024)
     return asyncio.run(_supervise(run))
 
 

@@ -76,7 +76,6 @@ class Manager:
         self._wake = asyncio.Event()
         self._working: set[str] = set()
         self._room = False  # Whether a run has ended since the queue was last looked at.
-        self._input: set[str] = set()
         self._orphans: dict[RunId, float] = {}
         self._warm_taken = asyncio.Event()
         self._heard: dict[str, str] = {}
@@ -136,10 +135,6 @@ class Manager:
         if seen is None or seen.phase is Phase.ENDED or seen.uid != session.run_uid:
             return None
         return seen.address or session.address
-
-    def note_input(self, session_id: str) -> None:
-        """Somebody typed. Cheap: called for each key."""
-        self._input.add(session_id)
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -467,13 +462,15 @@ class Manager:
             await self._flush_input()
 
     async def _flush_input(self) -> None:
-        if not self._input:
+        typed_in = self.terminals.typed_in
+        ids = set(typed_in)
+        if not ids:
             return
-        ids, self._input = self._input, set()
+        typed_in -= ids  # What is typed from now on is to be written the next time.
         try:
             await self.sessions.note_input(ids)
         except BaseException:
-            self._input |= ids  # Not written, so not forgotten.
+            typed_in |= ids  # Not written, so not forgotten.
             raise
 
     async def _watch_deadlines(self) -> None:
@@ -484,7 +481,7 @@ class Manager:
             soon = datetime.now(UTC) + self.settings.warn_before
             for session in await queries.sessions_by_id(attached) if attached else []:
                 deadline = stops_at(session, idle=limits[0], max_age=limits[1])
-                if deadline is not None and session.id not in self._input:
+                if deadline is not None and session.id not in self.terminals.typed_in:
                     at, why = deadline
                     self.terminals.push_deadline(session.id, at.isoformat() if at < soon else None, why.value)
             await asyncio.sleep(min(5.0, max(0.5, self.settings.idle_timeout.total_seconds() / 10)))

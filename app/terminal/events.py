@@ -34,14 +34,8 @@ class Size(NamedTuple):
         return cls(cols, rows)  # type: ignore[arg-type]  # Checked just above.
 
 
-# From a viewer.
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Keyboard bytes, in the order they were typed. A character may be cut in two between one and the next."""
-
-    data: bytes
+# From a viewer. Bytes are from its keyboard, in the order they were typed; a character may be cut in two between one
+# message and the next.
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +62,7 @@ class Nothing:
     """A message that needs nothing done."""
 
 
-FromViewer = Keys | Resize | Ack | Ping | Nothing
+FromViewer = bytes | Resize | Ack | Ping | Nothing
 
 
 # To a viewer, beside output. Of each kind only the newest matters, so a viewer never has more than one waiting.

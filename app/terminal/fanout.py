@@ -3,13 +3,16 @@
 There is one log of output, and each viewer has a cursor in it, so no viewer ever waits for another. A viewer that falls
 far behind is *lost*: it skips to the end of the log, gets the terminal's modes, and a repaint is asked for. Only when
 every driver is above the high mark does reading pause, and then TCP holds the program back. So a lone driver gets
-every byte in order, and memory is bounded: the log holds `limits.skip` bytes and one frame at most.
+every byte in order, and memory is bounded: the log holds `limits.skip` bytes, a piece and one frame at most.
+
+Each call is cheap, and decides nothing yet: `settle` does, after any number of them.
 
 Times are seconds of any steady clock. Positions are counts of bytes since the log began.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from app.agent.modes import ModeTracker
@@ -25,15 +28,17 @@ CANCEL = b"\x18"
 class Limits:
     """Sizes in bytes, times in seconds. The numbers are those of good terminals in browsers, where there are any.
 
-    `high` also is how much a viewer may have that it has not acknowledged. At 1 MB/s it takes a sixth of a second to drain,
+    `high` also is how much a viewer may have that it has not acknowledged. At 1 MB/s it takes a tenth of a second to drain,
     which is the Hub's part of how long Ctrl-C takes to show; xterm.js asks for 500 KB at most. `skip` must be above `high`
     and the largest frame from upstream together, or a lone driver might lose output.
     """
 
-    high: int = 160 * 1024
-    low: int = 80 * 1024
+    high: int = 96 * 1024
+    low: int = 48 * 1024
     skip: int = 512 * 1024
-    chunk: int = 64 * 1024  # The largest output message.
+    bulk: int = 16 * 1024  # So much output is worth a message of its own,
+    chunk: int = 64 * 1024  # and this is the largest.
+    piece: int = 4096  # What comes in smaller pieces is kept in ones of this size, so that they are few.
     coalesce: float = 0.004  # A quarter of a frame at 60 Hz: nobody sees it, and a repaint becomes few messages.
     repaint: float = 1.0  # Least time between two repaints for one viewer that cannot keep up.
 
@@ -43,19 +48,16 @@ class Viewer:
 
     def __init__(self, mode: Mode, cursor: int, *, lost: bool) -> None:
         self.mode: Mode = mode
+        self.drives = mode == "drive"
         self.size: Size | None = None
         self.cursor = cursor
         self.lost = lost
         self.sent = 0
         self.acked: int | None = None  # None until the first ack: then TCP alone holds this viewer's output back.
-        self.urgent = True
+        self.urgent = True  # It has typed, so what comes next should reach it at once.
         self.last_sent = 0.0
         self.next_repaint = 0.0
         self._notices: dict[type[ToViewer], ToViewer] = {}
-
-    @property
-    def drives(self) -> bool:
-        return self.mode == "drive"
 
     @property
     def in_flight(self) -> int:
@@ -79,8 +81,8 @@ class Viewer:
 class Fanout:
     """The log, the viewers, the size and the modes of one terminal.
 
-    After each call `size` is what the program should have, `paused` says whether reading upstream should rest, and
-    `repaint_wanted` whether the program should be made to draw everything anew (whoever does so sets it back).
+    After `settle` `paused` says whether reading upstream should rest. At any time `size` is what the program should have,
+    and `repaint_wanted` whether it should be made to draw everything anew (whoever does so sets it back).
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -89,22 +91,20 @@ class Fanout:
         self.size: Size | None = None
         self.paused = False
         self.repaint_wanted = False
-        self._log = bytearray()
+        self.up = False  # Whether upstream is live.
+        self.end = 0  # The position after the last byte of output.
         self._start = 0  # The position of the log's first byte.
+        self._log: deque[bytes] = deque()
+        self._fresh: list[bytes] = []  # Output that has not been looked at, nor put into the log.
+        self._fresh_at = 0  # The position of its first byte.
         self._modes = ModeTracker()
         self._title = ""
         self._deadline: Deadline | None = None
-        self._up = False
-
-    @property
-    def end(self) -> int:
-        """The position after the last byte of output."""
-        return self._start + len(self._log)
 
     @property
     def held(self) -> int:
         """Bytes of output in memory."""
-        return len(self._log)
+        return self.end - self._start
 
     # Viewers.
 
@@ -114,13 +114,12 @@ class Fanout:
         self.viewers.append(viewer)
         if size is not None:
             self.resize(viewer, size)
-        if self._up:
+        if self.up:
             viewer.tell(self._hello(viewer))
         if self._title:
             viewer.tell(Title(self._title))
         if self._deadline is not None:
             viewer.tell(self._deadline)
-        self._settle()
         return viewer
 
     def detach(self, viewer: Viewer) -> None:
@@ -130,7 +129,6 @@ class Fanout:
         if sized and sized[-1] != self.size:
             self.size = sized[-1]
             self._tell_hello()
-        self._settle()
 
     def resize(self, viewer: Viewer, size: Size) -> None:
         """A viewer says how much room it has. The last driver that does so decides, and the others are told."""
@@ -149,41 +147,46 @@ class Fanout:
         if total > viewer.sent:
             raise ProtocolError("an ack for more bytes than were sent")
         viewer.acked = max(total, viewer.acked or 0)
-        self._settle()
-
-    def typed(self, viewer: Viewer) -> None:
-        """A viewer typed something: what comes next should reach it at once."""
-        viewer.urgent = True
 
     # Upstream.
 
     def connected(self) -> None:
         """Upstream is live (again)."""
-        self._up = True
+        self.up = True
         self._tell_hello()
 
     def broken(self) -> None:
         """Upstream broke; it may come back. The next output starts afresh, so what was cut off is cancelled."""
-        self._up = False
+        self.up = False
         if self.end:
             self.feed(CANCEL)
         self.tell(State("reconnecting"))
 
-    @property
-    def up(self) -> bool:
-        return self._up
+    def at_once(self, viewer: Viewer, size: int, now: float) -> bool:
+        """Whether a viewer is to have the next `size` bytes of output before they are fed. It is taken to have been sent them.
 
-    def feed(self, data: bytes) -> None:
-        """Output from the program."""
-        self._modes.feed(data)
-        if self._modes.title != self._title:
-            self._title = self._modes.title
-            self.tell(Title(self._title))
-        self._log += data
-        for viewer in self.viewers:
-            if self.end - viewer.cursor > self.limits.skip:
-                viewer.lost = True
-        self._settle()
+        That is for the answer to a key, where every microsecond is on somebody's way, and for bulk, which saves a copy.
+        """
+        if (
+            not (viewer.urgent or size >= self.limits.bulk)
+            or viewer.cursor != self.end
+            or viewer.lost
+            or viewer.in_flight >= self.limits.high
+            or viewer.has_notices
+            or size > self.limits.chunk
+        ):
+            return False
+        viewer.cursor += size
+        viewer.sent += size
+        viewer.urgent = False
+        viewer.last_sent = now
+        return True
+
+    def feed(self, data: bytes) -> bool:
+        """Output from the program. Whether so much of it has not been settled that it should be."""
+        self._fresh.append(data)
+        self.end += len(data)
+        return self.end - self._fresh_at >= self.limits.bulk
 
     # What a viewer is to be sent.
 
@@ -194,12 +197,14 @@ class Fanout:
         waiting = self.end - viewer.cursor
         if not waiting or viewer.in_flight >= self.limits.high:
             return None
-        if viewer.urgent or waiting >= self.limits.chunk:
+        if viewer.urgent or waiting >= self.limits.bulk:
             return now
         return max(now, viewer.last_sent + self.limits.coalesce)
 
     def take(self, viewer: Viewer, now: float) -> bytes:
         """The viewer's next output message, which it is taken to have been sent."""
+        if self._fresh:
+            self._look()
         if viewer.lost:
             viewer.lost = False
             viewer.cursor = self.end
@@ -207,13 +212,11 @@ class Fanout:
             self.repaint_wanted = True
             data = self._modes.restore()
         else:
-            at = viewer.cursor - self._start
-            data = bytes(self._log[at : at + self.limits.chunk])
+            data = self._from(viewer.cursor)
             viewer.cursor += len(data)
         viewer.sent += len(data)
         viewer.urgent = False
         viewer.last_sent = now
-        self._settle()
         return data
 
     def tell(self, notice: ToViewer) -> None:
@@ -223,27 +226,63 @@ class Fanout:
         for viewer in self.viewers:
             viewer.tell(notice)
 
+    def settle(self) -> None:
+        """See who has lost its place, drop what every viewer has taken, and decide whether upstream may go on."""
+        if self._fresh:
+            self._look()
+        first = end = self.end
+        least: int | None = None  # By how much the driver is behind who is best off.
+        for viewer in self.viewers:
+            waiting = end - viewer.cursor
+            if waiting > self.limits.skip:
+                viewer.lost = True
+            if viewer.lost:
+                continue  # It needs nothing that is read now: no reason to keep that, nor to read on.
+            first = min(first, viewer.cursor)
+            if viewer.drives:
+                behind = viewer.in_flight + waiting
+                least = behind if least is None or behind < least else least
+        while self._log and self._start + len(self._log[0]) <= first:
+            self._start += len(self._log.popleft())
+        self.paused = least is not None and least > (self.limits.low if self.paused else self.limits.high)
+
     # Inside.
 
     def _hello(self, viewer: Viewer) -> Hello:
         return Hello(viewer.mode, self.size or UNKNOWN_SIZE)
 
     def _tell_hello(self, but: Viewer | None = None) -> None:
-        if self._up:
+        if self.up:
             for viewer in self.viewers:
                 if viewer is not but:
                     viewer.tell(self._hello(viewer))
 
-    def _behind(self, viewer: Viewer) -> int:
-        return viewer.in_flight + self.end - viewer.cursor
+    def _look(self) -> None:
+        """Look at what is fresh, and put it into the log."""
+        data = self._fresh[0] if len(self._fresh) == 1 else b"".join(self._fresh)
+        self._fresh.clear()
+        self._fresh_at = self.end
+        if self._log and len(self._log[-1]) + len(data) <= self.limits.piece:
+            self._log[-1] += data
+        else:
+            self._log.append(data)
+        self._modes.feed(data)
+        if self._modes.title != self._title:
+            self._title = self._modes.title
+            self.tell(Title(self._title))
 
-    def _settle(self) -> None:
-        """Drop what every viewer has taken, and decide whether upstream may go on."""
-        first = min((viewer.cursor for viewer in self.viewers if not viewer.lost), default=self.end)
-        if first > self._start:
-            del self._log[: first - self._start]
-            self._start = first
-        mark = self.limits.low if self.paused else self.limits.high
-        # A lost driver needs nothing that is read now, so it is no reason to read on while the others are behind.
-        drivers = [viewer for viewer in self.viewers if viewer.drives and not viewer.lost]
-        self.paused = bool(drivers) and all(self._behind(viewer) > mark for viewer in drivers)
+    def _from(self, position: int) -> bytes:
+        """One message of output from there on. Without a copy where it is one piece, as with a lone viewer it is."""
+        skipped, room = position - self._start, self.limits.chunk
+        parts = []
+        for piece in self._log:
+            if skipped >= len(piece):
+                skipped -= len(piece)
+                continue
+            part = piece[skipped : skipped + room]  # The whole of it is itself.
+            skipped = 0
+            room -= len(part)
+            parts.append(part)
+            if not room:
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -27,7 +27,7 @@ from app.terminal.events import (
     MAX_SIDE,
     Ack,
     Deadline,
-    Keys,
+    FromViewer,
     Message,
     Mode,
     Ping,
@@ -82,6 +82,7 @@ class Patience:
     retry: float = 2.0  # The longest wait between two tries to reach upstream.
     connect: float = 5.0  # For upstream to answer one.
     keepalive: float = 20.0  # A ping each; upstream that is silent for twice as long is dead.
+    look: float = 0.05  # For what somebody has been sent at once to be looked at.
     redraw: float = 0.05  # Between the two resizes that make a program draw everything: both must be seen.
     slow_redraw: float = 1.0  # For the first of them to be seen, on a machine that is busy.
     handshake: float = 10.0  # For the first frame of a GoTTY client.
@@ -91,6 +92,7 @@ class Patience:
     last_words: float = 0.5  # For a viewer who is told so to go by itself: what it typed until then is still taken in.
     viewers: int = 32  # Of one terminal. Each costs memory, and nobody has so many windows.
     typed: int = 1024 * 1024  # Bytes that wait for an upstream that takes none.
+    look_again: int = 4096  # Bytes typed, after which it is looked whether they wait.
 
 
 class Attachment:
@@ -114,7 +116,8 @@ class Attachment:
         self.gone = asyncio.Event()
         self.sink = sink
         self.codec = codec
-        self.keys = webtty.KeyDecoder()
+        self.show: Callable[[bytes], None] = sink.send if isinstance(codec, HubTty) else self._show
+        self.utf8 = webtty.Utf8()
         self.timer: asyncio.TimerHandle | None = None  # Its next output is due then.
         # Once set, it is sent what is left and this notice, and is closed with this code and these words.
         self.farewell: tuple[State | None, int, str] | None = None
@@ -144,11 +147,15 @@ class Attachment:
             self.finish(1009, f"a message has {MAX_MESSAGE} bytes at most")
             return
         try:
-            if self.terminal is not None:
-                self.terminal.received(self, message)
-            else:
+            if self.terminal is None:
                 webtty.Server.begin(message)
                 self._join()
+                return
+            said = self.codec.decode(message)
+            if isinstance(said, bytes):
+                self.terminal.type(self, said)
+            else:
+                self.terminal.hear(self, said)
         except ProtocolError as error:
             self.finish(1008, str(error))
 
@@ -194,6 +201,9 @@ class Attachment:
         else:
             self.finish(code, reason)
 
+    def _show(self, output: bytes) -> None:
+        self.sink.send(self.codec.output(output))
+
     def _join(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
@@ -219,11 +229,11 @@ class Attachment:
 class _Terminal:
     """The terminal of one run: the upstream connection and the viewers of it."""
 
-    def __init__(self, target: TerminalTarget, limits: Limits, patience: Patience, on_input: Callable[[str], None]):
+    def __init__(self, target: TerminalTarget, limits: Limits, patience: Patience, typed_in: set[str]):
         self.target = target
         self.attached: list[Attachment] = []
         self._patience = patience
-        self._on_input = on_input
+        self._typed_in = typed_in
         self._fanout = Fanout(limits)
         self._loop = asyncio.get_running_loop()
         self._upstream: Upstream | None = None
@@ -231,9 +241,11 @@ class _Terminal:
         self._told_size: Size | None = None
         self._redrawing: asyncio.TimerHandle | None = None
         self._vacancy: asyncio.TimerHandle | None = None  # Runs while there are no viewers.
+        self._looking: asyncio.TimerHandle | None = None  # What has been sent is looked at then, for modes and a title.
         self._heard = 0.0
         # A GoTTY client is never told when it may type, so what it types before upstream is there is kept; then None.
-        self._early: str | None = ""
+        self._early: bytes | None = b""
+        self._unsure = 0  # Bytes typed since it was last looked whether they are taken.
 
     # Viewers.
 
@@ -263,15 +275,11 @@ class _Terminal:
             attachment.dismiss(notice, code, reason)
             self.flush(attachment)
 
-    def received(self, attachment: Attachment, message: Message) -> None:
-        """A viewer's message. Raises ProtocolError. Never waits for upstream."""
+    def hear(self, attachment: Attachment, said: FromViewer) -> None:
+        """What a viewer says beside its keys. Raises ProtocolError."""
         viewer = attachment.viewer
         assert viewer is not None  # noqa: S101  (it was attached)
-        match attachment.codec.decode(message):
-            case Keys(data):
-                if viewer.drives:
-                    self._type(attachment, data)
-                return
+        match said:
             case Resize(size):
                 self._fanout.resize(viewer, size)
             case Ack(total):
@@ -280,21 +288,27 @@ class _Terminal:
                 viewer.tell(Pong())
         self._settle()
 
-    def _type(self, attachment: Attachment, data: bytes) -> None:
-        """Pass on what was typed. A viewer that types while too much of it waits already is closed."""
-        assert attachment.viewer is not None  # noqa: S101  (it was attached)
-        text = attachment.keys.decode(data)
-        self._fanout.typed(attachment.viewer)
-        waiting = 0
-        if self._early is not None:
-            self._early += text
-            waiting = len(self._early)
-        elif self._client is not None and self._upstream is not None and self._fanout.up:
-            for frame in self._client.input(text):
-                self._upstream.send(frame)
-            waiting = self._upstream.waiting
+    def type(self, attachment: Attachment, keys: bytes) -> None:
+        """Pass on what was typed, without waiting. A viewer that types while too much of it waits already is closed."""
+        viewer, upstream, client = attachment.viewer, self._upstream, self._client
+        if viewer is None or not viewer.drives:
+            return
+        keys = attachment.utf8.take(keys)
+        self._unsure += len(keys)
+        if upstream is not None and client is not None and self._fanout.up:
+            for frame in client.input(keys):
+                upstream.send(frame)
+        elif self._early is not None:
+            self._early += keys
         # Else the viewer has been told that nobody listens: to send it later would be worse than never.
-        self._on_input(self.target.session_id)
+        viewer.urgent = True  # What comes next should reach it at once.
+        self._typed_in.add(self.target.session_id)
+        if self._unsure > self._patience.look_again:
+            self._look_at_input(attachment)
+
+    def _look_at_input(self, attachment: Attachment) -> None:
+        self._unsure = 0
+        waiting = len(self._early or b"") + (self._upstream.waiting if self._upstream is not None else 0)
         if waiting > self._patience.typed:
             notice = State("running", "input_stuck", "The session takes no input just now.")
             attachment.dismiss(notice, 1013, notice.text)
@@ -325,7 +339,7 @@ class _Terminal:
                 if attachment.timer is None:
                     attachment.timer = self._loop.call_later(due - now, self._is_due, attachment)
                 return
-            sink.send(codec.output(self._fanout.take(viewer, now)))
+            attachment.show(self._fanout.take(viewer, now))
 
     def _is_due(self, attachment: Attachment) -> None:
         attachment.timer = None
@@ -341,6 +355,7 @@ class _Terminal:
 
     def _apply(self) -> None:
         fanout, upstream = self._fanout, self._upstream
+        fanout.settle()
         if upstream is None:
             return
         upstream.rest(fanout.paused)
@@ -426,19 +441,43 @@ class _Terminal:
         """A frame from upstream. Raises ProtocolError."""
         if self._client is None:
             return
-        self._heard = time.monotonic()
-        event = self._client.decode(frame)
+        said = self._client.decode(frame)
+        now = self._heard = time.monotonic()
         if not self._fanout.up:
             # GoTTY says nothing to a wrong token, so only its first frame shows that it took ours.
-            self._fanout.connected()
+            self._live()
+        if not isinstance(said, bytes) or not said:
+            return
+        waiting = due = False
+        for attachment in self.attached:
+            viewer = attachment.viewer
+            if viewer is None:
+                continue
+            if attachment.sink.writable and self._fanout.at_once(viewer, len(said), now):
+                attachment.show(said)
+            else:
+                waiting = True
+                due = due or viewer.urgent or attachment.timer is None
+        enough = self._fanout.feed(said)
+        if due or (enough and waiting):
             self._settle()
-            early, self._early = self._early, None
-            if self._upstream is not None:
-                for typed in self._client.input(early or ""):
-                    self._upstream.send(typed)
-        if isinstance(event, webtty.Output) and event.data:
-            self._fanout.feed(event.data)
-            self._settle()
+        elif enough:
+            self._apply()
+        elif self._looking is None:
+            # Everybody has it, or is sent it when it is their time. The rest can wait until nobody waits for us.
+            self._looking = self._loop.call_later(self._patience.look, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        self._settle()
+
+    def _live(self) -> None:
+        self._fanout.connected()
+        self._settle()
+        early, self._early = self._early, None
+        if early and self._client is not None and self._upstream is not None:
+            for typed in self._client.input(early):
+                self._upstream.send(typed)
 
     def _unused(self) -> None:
         """There has been no viewer for the grace time."""
@@ -449,17 +488,16 @@ class _Terminal:
 class Terminals:
     """Every live terminal of this replica, from the first viewer's coming to some time after the last one's going.
 
-    `on_input(session_id)` is called for each message of keys from a driver; it must be quick and not raise.
+    `typed_in` are the sessions in which somebody has typed; whoever writes that down takes them out.
     """
 
     def __init__(
         self,
         *,
-        on_input: Callable[[str], None] = lambda session_id: None,
         limits: Limits | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._on_input = on_input
+        self.typed_in: set[str] = set()
         self._limits = limits or Limits()
         self.patience = patience or Patience()
         self._terminals: dict[tuple[str, int], _Terminal] = {}
@@ -510,7 +548,7 @@ class Terminals:
         key = (target.session_id, target.generation)
         terminal = self._terminals.get(key)
         if terminal is None:
-            terminal = _Terminal(target, self._limits, self.patience, self._on_input)
+            terminal = _Terminal(target, self._limits, self.patience, self.typed_in)
             self._terminals[key] = terminal
             self._tasks[key] = self._supervisor.spawn(f"terminal {key[0]}-{key[1]}", self._run(key, terminal))
         terminal.target = target

@@ -16,7 +16,9 @@ from picows import WSError, WSFrame, WSListener, WSMsgType, WSParsedURL, WSTrans
 from app.terminal import webtty
 from app.terminal.events import ProtocolError
 
-MAX_FRAME = 128 * 1024  # Bytes of one frame from upstream; the largest of any GoTTY has 44 KiB.
+# Looked up once: an enum's members take their time.
+TEXT, BINARY, CONTINUATION, CLOSE = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION, WSMsgType.CLOSE
+MAX_FRAME = 128 * 1024  # Bytes of one frame from upstream; the largest of any GoTTY has 44 KiB, our agent's 86.
 # Bytes that the kernel may hold on the way here. Linux would let it grow to megabytes, all of which are still to be shown
 # after a person has pressed Ctrl-C. This much is enough for 64 MB/s at a round trip of 1 ms.
 ON_THE_WAY = 64 * 1024
@@ -33,6 +35,7 @@ class Upstream(WSListener):
         self._on_frame = on_frame
         self._parts: list[bytes] = []
         self._reading = True
+        self._flowing = True  # Frames are handed on as they come: nothing rests, is held or was begun.
         self._held: deque[bytes] = deque()  # What had been read already when reading was to rest.
 
     @classmethod
@@ -66,19 +69,21 @@ class Upstream(WSListener):
         return self.transport.underlying_transport.get_write_buffer_size()
 
     def send(self, frame: bytes) -> None:
-        self.transport.send(WSMsgType.TEXT, frame)
+        self.transport.send(TEXT, frame)
 
     def rest(self, resting: bool) -> None:
         """Read nothing for now, so that TCP holds the program back; or read on."""
         if self._reading is resting and not self.over.is_set():
             self._reading = not resting
             if resting:
+                self._flowing = False
                 self.transport.underlying_transport.pause_reading()
             else:
                 asyncio.get_running_loop().call_soon(self._read_on)
 
     def close(self) -> None:
         self.over.set()
+        self._flowing = False
         self.transport.disconnect(graceful=False)
 
     # What picows calls
@@ -88,47 +93,41 @@ class Upstream(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if self.over.is_set():
+        if self._flowing and kind is TEXT and frame.fin:  # As GoTTY sends all.
+            try:
+                self._on_frame(frame.get_payload_as_bytes())
+            except ProtocolError:
+                self.close()
+        elif self.over.is_set():
             return
-        if kind is WSMsgType.CLOSE:
+        elif kind is CLOSE:
             self.close()
-        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            payload = frame.get_payload_as_bytes()
-            if self._parts or not frame.fin:
-                payload = self._joined(payload, frame.fin)
-                if not payload:
-                    return
-            if self._reading and not self._held:
-                self._hand_on(payload)
-            else:
-                self._held.append(payload)
+        elif kind in (TEXT, BINARY, CONTINUATION):
+            self._collect(frame.get_payload_as_bytes(), frame.fin)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.over.set()
 
-    def _hand_on(self, frame: bytes) -> None:
-        try:
-            self._on_frame(frame)
-        except ProtocolError:
-            self.close()
-
-    def _read_on(self) -> None:
-        while self._reading and self._held and not self.over.is_set():
-            self._hand_on(self._held.popleft())
-        if self._reading and not self.over.is_set():
-            self.transport.underlying_transport.resume_reading()
-
-    def _joined(self, part: bytes, last: bool) -> bytes:
-        """A message that comes in pieces, once it is whole; nothing before. One that grows too long breaks it off."""
+    def _collect(self, part: bytes, last: bool) -> None:
+        """A message that comes in pieces, or while reading rests. One that grows too long breaks the connection."""
+        self._flowing = False
         self._parts.append(part)
         if sum(map(len, self._parts)) > MAX_FRAME:
             self.close()
-            return b""
-        if not last:
-            return b""
-        whole = b"".join(self._parts)
-        self._parts.clear()
-        return whole
+        elif last:
+            self._held.append(b"".join(self._parts))
+            self._parts.clear()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        while self._reading and self._held and not self.over.is_set():
+            try:
+                self._on_frame(self._held.popleft())
+            except ProtocolError:
+                self.close()
+        if self._reading and not self.over.is_set():
+            self._flowing = True
+            self.transport.underlying_transport.resume_reading()
 
 
 async def _small_socket(url: WSParsedURL) -> socket.socket:

@@ -17,16 +17,17 @@ from __future__ import annotations
 import binascii
 import codecs
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
+
+import pybase64
 
 from app.terminal.events import (
     MAX_MESSAGE,
     Deadline,
     FromViewer,
     Hello,
-    Keys,
     Message,
     Nothing,
     Ping,
@@ -67,13 +68,6 @@ DIALECTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """Raw bytes from the program's terminal."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class ServerTitle:
     """GoTTY's own title. It names the command line and the machine, so nobody but a log should see it."""
 
@@ -97,7 +91,8 @@ class Ignored:
     """Preferences, reconnect, and whatever a later GoTTY may say."""
 
 
-FromServer = Output | ServerTitle | ServerPong | BufferSize | Ignored
+# Bytes are output: what the program wrote to its terminal.
+FromServer = bytes | ServerTitle | ServerPong | BufferSize | Ignored
 
 _PONG, _IGNORED = ServerPong(), Ignored()
 
@@ -122,18 +117,23 @@ class Client:
         if dialect is None:
             raise ProtocolError(f"the server speaks none of {', '.join(SUBPROTOCOLS)}")
         self._dialect = dialect
+        self._input = dialect.input
+        self._output = dialect.output
         self._room = SAFE_INPUT
 
-    def input(self, text: str) -> Iterator[bytes]:
-        """Frames with what was typed, none above the server's limit, no character cut in two."""
-        data = text.encode()
+    def input(self, keys: bytes) -> Sequence[bytes]:
+        """Frames with what was typed, which is UTF-8: none above the server's limit, no character cut in two."""
+        if 0 < len(keys) <= self._room:
+            return (self._input + keys,)
+        frames = []
         start = 0
-        while start < len(data):
-            end = min(start + self._room, len(data))
-            while end < len(data) and data[end] & 0xC0 == 0x80:  # A continuation byte belongs to the one before it.
+        while start < len(keys):
+            end = min(start + self._room, len(keys))
+            while end < len(keys) and keys[end] & 0xC0 == 0x80:  # A continuation byte belongs to the one before it.
                 end -= 1
-            yield self._dialect.input + data[start:end]
+            frames.append(self._input + keys[start:end])
             start = end
+        return frames
 
     def ping(self) -> bytes:
         return self._dialect.ping
@@ -146,9 +146,9 @@ class Client:
         if not frame:
             raise ProtocolError("the server sent an empty frame")
         code = frame[0]
-        if code == self._dialect.output:
+        if code == self._output:
             try:
-                return Output(binascii.a2b_base64(memoryview(frame)[1:], strict_mode=True))
+                return pybase64.b64decode(frame[1:], None, True)
             except binascii.Error as error:
                 raise ProtocolError(f"output is not base64: {error}") from error
         if code == self._dialect.pong:
@@ -165,15 +165,20 @@ class Client:
         return _IGNORED
 
 
-class KeyDecoder:
-    """One viewer's keyboard bytes as text: GoTTY takes TEXT frames alone. Half a character waits for its other half;
-    bytes that are not UTF-8 become U+FFFD, since they cannot be carried."""
+class Utf8:
+    """One viewer's keyboard bytes as whole characters, since GoTTY takes TEXT frames alone. Half a character waits for its
+    other half; bytes that are not UTF-8 become U+FFFD, since they cannot be carried."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._half = False  # Whether one is waiting.
 
-    def decode(self, data: bytes) -> str:
-        return self._decoder.decode(data)
+    def take(self, data: bytes) -> bytes:
+        if not self._half and data.isascii():
+            return data
+        text = self._decoder.decode(data)
+        self._half = bool(self._decoder.getstate()[0])
+        return text.encode()
 
 
 # The server's side: what the Hub says to a GoTTY client that attaches to a session.
@@ -200,7 +205,7 @@ class Server:
             raise ProtocolError("every frame of webtty is text and has a code")
         code, rest = message[0], message[1:]
         if code == "1":
-            return Keys(self._keys(rest))
+            return self._keys(rest)
         if code == "2":
             return Ping()
         if code == "3":
@@ -220,7 +225,7 @@ class Server:
         if not self._base64:
             return text.encode(errors="replace")
         try:
-            return binascii.a2b_base64(text, strict_mode=True)
+            return pybase64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
             raise ProtocolError(f"input is not base64: {error}") from error
 
@@ -228,7 +233,7 @@ class Server:
         return ["3VisiData", f"6{MAX_MESSAGE}"]
 
     def output(self, data: bytes) -> Message:
-        return "1" + binascii.b2a_base64(data, newline=False).decode("ascii")
+        return "1" + pybase64.b64encode_as_string(data)
 
     def notice(self, notice: ToViewer) -> list[Message]:
         match notice:

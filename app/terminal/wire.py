@@ -18,7 +18,6 @@ from app.terminal.events import (
     Deadline,
     FromViewer,
     Hello,
-    Keys,
     Message,
     Nothing,
     Ping,
@@ -41,7 +40,7 @@ class HubTty:
 
     def decode(self, message: Message) -> FromViewer:
         if isinstance(message, bytes):
-            return Keys(message)
+            return message
         if len(message) > MAX_TEXT:
             raise ProtocolError(f"a text message has {MAX_TEXT} characters at most")
         try:

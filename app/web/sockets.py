@@ -8,6 +8,8 @@ none (another server), it uses ASGI's messages. Must not know what is carried.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -29,46 +31,59 @@ class Direct:
 
     def __init__(self, socket: Socket) -> None:
         self.writable = True
-        self._socket = socket
-        self._early: list[Message] = []
-        self._received: Callable[[Message], None] | None = None
+        self.received: Callable[[Message], None] | None = None
         self._drained: Callable[[], None] | None = None
+        self._early: list[Message] = []
+        self._socket = socket
+        self._transport = socket.transport
+        self._descriptor: int = socket.transport.get_extra_info("socket").fileno()
 
     def hold(self) -> None:
         """Messages come here from now on, and not by ASGI."""
-        self._received = self._keep
+        self.received = self._keep
 
     def take_over(self, received: Callable[[Message], None], drained: Callable[[], None]) -> None:
         """`received` is called for each message, `drained` when `writable` is true again."""
         early, self._early = self._early, []
-        self._received, self._drained = received, drained
+        self.received, self._drained = received, drained
         for message in early:
             received(message)
-        self._socket.transport.resume_reading()
+        self._transport.resume_reading()
 
     def send(self, message: Message) -> None:
-        """Write it; what the peer does not take waits in memory, and `writable` says so."""
+        """Write it; what the peer does not take waits in memory, and `writable` says so.
+
+        One whole, unmasked frame (RFC 6455, 5.2), past the connection's own book: it has none for data.
+        """
+        head = 0x82
         if isinstance(message, str):
-            self._socket.write_frame(0x81, message.encode())
+            head, message = 0x81, message.encode()
+        size = len(message)
+        transport = self._transport
+        if self._socket.close_sent or transport.is_closing():
+            return
+        if size < 126:
+            frame = bytes((head, size)) + message
+        elif size < 65536:
+            frame = bytes((head, 126)) + size.to_bytes(2, "big") + message
         else:
-            self._socket.write_frame(0x82, message)
+            frame = bytes((head, 127)) + size.to_bytes(8, "big") + message
+        sent = 0
+        if not transport.get_write_buffer_size():
+            # Into the kernel at once, where it takes it: the transport would do so when all else has been done.
+            with contextlib.suppress(OSError):  # Full or broken: the transport sees to that.
+                sent = os.write(self._descriptor, frame)
+        if sent < len(frame):
+            transport.write(frame[sent:])
 
     def abort(self) -> None:
         """Cut the connection."""
-        self._socket.transport.abort()
+        self._transport.abort()
 
     def __deepcopy__(self, memo: object) -> Direct:
         return self  # Middleware copies scopes; the socket stays the same.
 
     # For the socket
-
-    @property
-    def held(self) -> bool:
-        return self._received is not None
-
-    def take(self, message: Message) -> None:
-        if self._received is not None:
-            self._received(message)
 
     def note_room(self, room: bool) -> None:
         self.writable = room
@@ -93,25 +108,28 @@ class Socket(WebSocketsSansIOProtocol):
             cast("dict[str, object]", self.scope["extensions"])[EXTENSION] = self._direct
 
     def data_received(self, data: bytes) -> None:
-        # What people type comes in small frames, one at a time. They need none of the parser's machinery.
-        if len(data) < 132 and self.handshake_complete and self._direct.held and self._alone(data):
-            self._hand_on(apply_mask(data[6:], data[2:6]), text=data[0] == 0x81)
-        else:
-            super().data_received(data)
-
-    def _alone(self, data: bytes) -> bool:
-        """Whether this is one whole frame with a message, and nothing was begun before it."""
-        return (
-            len(data) >= 6
-            and data[0] in (0x81, 0x82)
+        # What people type comes in small frames, one at a time: whole, with a message, and with nothing begun before them.
+        # They need none of the parser's machinery.
+        if (
+            6 <= len(data) < 132
             and data[1] == 0x80 | (len(data) - 6)
+            and data[0] in (0x81, 0x82)
+            and self.handshake_complete
+            and self._direct.received is not None
             and not self.frames
             and not self.conn.reader.buffer
             and not self.close_sent
-        )
+        ):
+            message = apply_mask(data[6:], data[2:6])
+            if data[0] == 0x82:
+                self._direct.received(message)
+            else:
+                self._hand_on(message, text=True)
+        else:
+            super().data_received(data)
 
     def send_receive_event_to_app(self) -> None:
-        if not hasattr(self, "_direct") or not self._direct.held or self.close_sent:
+        if not hasattr(self, "_direct") or self._direct.received is None or self.close_sent:
             super().send_receive_event_to_app()
             return
         data = b"".join(self.frames)
@@ -119,24 +137,18 @@ class Socket(WebSocketsSansIOProtocol):
         self._hand_on(data, text=self.curr_msg_data_type == "text")
 
     def _hand_on(self, data: bytes, *, text: bool) -> None:
+        received = self._direct.received
+        assert received is not None  # noqa: S101  (that is when this is called)
+        if not text:
+            received(data)
+            return
         try:
-            self._direct.take(data.decode() if text else data)
+            message = data.decode()
         except UnicodeDecodeError:
             self.conn.fail(1007)
             self.handle_parser_exception()
-
-    def write_frame(self, head: int, payload: bytes) -> None:
-        """One whole, unmasked frame (RFC 6455, 5.2), past the connection's own book: it has none for data."""
-        if self.close_sent or self.transport.is_closing():
             return
-        size = len(payload)
-        if size < 126:
-            start = bytes((head, size))
-        elif size < 65536:
-            start = bytes((head, 126)) + size.to_bytes(2, "big")
-        else:
-            start = bytes((head, 127)) + size.to_bytes(8, "big")
-        self.transport.write(start + payload)
+        received(message)
 
     def pause_writing(self) -> None:
         super().pause_writing()

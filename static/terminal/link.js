@@ -2,7 +2,7 @@
 
 import { page } from "./words.js";
 
-const ACK_EVERY = 32 * 1024; // Bytes. A fifth of what the Hub lets be in flight (app/terminal/fanout.py): it never waits for long.
+const ACK_EVERY = 48 * 1024; // Bytes. Half of what the Hub lets be in flight (app/terminal/fanout.py): it never waits for long.
 const MESSAGE = 32 * 1024; // Bytes of keys in one message; the Hub takes twice that.
 const FIRST_MESSAGE = 10_000; // Milliseconds, like those that follow.
 const PING_EVERY = 20_000;
@@ -20,7 +20,6 @@ export class Connection {
   #timers = [];
   #written = 0;
   #acked = 0;
-  #queued = 0;
   #pinged = 0;
   #unanswered = null; // A timer, while a ping is on its way.
   #silent = false;
@@ -90,11 +89,9 @@ export class Connection {
   }
 
   #write(bytes) {
-    this.#queued += 1;
     this.#screen.term.write(bytes, () => {
-      this.#queued -= 1;
       this.#written += bytes.length;
-      if (this.#written - this.#acked >= ACK_EVERY || this.#queued === 0) {
+      if (this.#written - this.#acked >= ACK_EVERY) {
         this.#acked = this.#written;
         this.#send({ type: "ack", bytes: this.#written });
       }

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from app.terminal.events import Deadline, Hello, ProtocolError, Size, State, Title
 from app.terminal.fanout import Fanout, Limits, Viewer
 
-SMALL = Limits(high=100, low=40, skip=160, chunk=30, coalesce=0.004, repaint=1.0)
+SMALL = Limits(high=100, low=40, skip=160, bulk=20, chunk=30, piece=16, coalesce=0.004, repaint=1.0)
+
+
+def feed(fanout: Fanout, data: bytes) -> None:
+    """Output comes, and is looked at."""
+    fanout.feed(data)
+    fanout.settle()
 
 
 def drain(fanout: Fanout, viewer: Viewer, now: float = 100.0) -> bytes:
@@ -18,13 +24,14 @@ def drain(fanout: Fanout, viewer: Viewer, now: float = 100.0) -> bytes:
     while (due := fanout.due(viewer, now)) is not None:
         now = due
         sent += fanout.take(viewer, now)
+    fanout.settle()
     return sent
 
 
 def test_two_windows_of_one_person_show_the_same():
     fanout = Fanout()
     first, second = fanout.attach("drive"), fanout.attach("drive")
-    fanout.feed(b"\x1b[Hcities")
+    feed(fanout, b"\x1b[Hcities")
     assert drain(fanout, first) == drain(fanout, second) == b"\x1b[Hcities"
     assert fanout.held == 0
 
@@ -32,7 +39,7 @@ def test_two_windows_of_one_person_show_the_same():
 def test_a_window_opened_later_gets_the_terminals_modes_and_asks_for_a_repaint():
     fanout = Fanout()
     first = fanout.attach("drive")
-    fanout.feed(b"\x1b[?1049h\x1b[?1hcities")
+    feed(fanout, b"\x1b[?1049h\x1b[?1hcities")
     drain(fanout, first)
     assert not fanout.repaint_wanted
     later = fanout.attach("drive")
@@ -41,25 +48,25 @@ def test_a_window_opened_later_gets_the_terminals_modes_and_asks_for_a_repaint()
     assert b"\x1b[?1h" in restored
     assert b"cities" not in restored
     assert fanout.repaint_wanted
-    fanout.feed(b"repainted")
+    feed(fanout, b"repainted")
     assert drain(fanout, later, 200.0) == b"repainted"
 
 
 def test_the_answer_to_a_key_goes_out_at_once_and_a_flood_in_few_messages():
     fanout = Fanout(SMALL)
     viewer = fanout.attach("drive")
-    fanout.feed(b"first")
+    feed(fanout, b"first")
     assert fanout.due(viewer, 10.0) == 10.0
     fanout.take(viewer, 10.0)
-    fanout.feed(b"more")
+    feed(fanout, b"more")
     assert fanout.due(viewer, 10.001) == pytest.approx(10.004)
-    fanout.typed(viewer)
+    viewer.urgent = True
     assert fanout.due(viewer, 10.001) == 10.001
     fanout.take(viewer, 10.001)
-    fanout.feed(b"x" * SMALL.chunk)
+    feed(fanout, b"x" * SMALL.bulk)
     assert fanout.due(viewer, 10.002) == 10.002
-    assert len(fanout.take(viewer, 10.002)) == SMALL.chunk
-    fanout.feed(b"after a while")
+    assert len(fanout.take(viewer, 10.002)) == SMALL.bulk
+    feed(fanout, b"after a while")
     assert fanout.due(viewer, 11.0) == 11.0
 
 
@@ -67,7 +74,7 @@ def test_a_page_that_acknowledges_never_has_more_in_flight_than_the_mark():
     fanout = Fanout(SMALL)
     viewer = fanout.attach("drive")
     fanout.ack(viewer, 0)
-    fanout.feed(b"x" * 130)
+    feed(fanout, b"x" * 130)
     sent = drain(fanout, viewer)
     assert SMALL.high <= len(sent) < SMALL.high + SMALL.chunk
     assert fanout.due(viewer, 200.0) is None
@@ -78,14 +85,14 @@ def test_a_page_that_acknowledges_never_has_more_in_flight_than_the_mark():
 def test_a_client_that_never_acknowledges_is_held_back_by_tcp_alone():
     fanout = Fanout(SMALL)
     viewer = fanout.attach("drive")
-    fanout.feed(b"x" * 130)
+    feed(fanout, b"x" * 130)
     assert len(drain(fanout, viewer)) == 130
 
 
 def test_an_acknowledgement_of_more_than_was_sent_is_an_error():
     fanout = Fanout()
     viewer = fanout.attach("drive")
-    fanout.feed(b"12345")
+    feed(fanout, b"12345")
     drain(fanout, viewer)
     fanout.ack(viewer, 5)
     fanout.ack(viewer, 3)
@@ -97,14 +104,16 @@ def test_an_acknowledgement_of_more_than_was_sent_is_an_error():
 def test_reading_rests_only_while_every_driver_is_behind_and_goes_on_below_the_low_mark():
     fanout = Fanout(SMALL)
     fast, slow = fanout.attach("drive"), fanout.attach("drive")
-    fanout.feed(b"x" * 110)
+    feed(fanout, b"x" * 110)
     assert fanout.paused
     drain(fanout, fast)
     assert not fanout.paused
     fanout.detach(fast)
+    fanout.settle()
     assert fanout.paused
     fanout.take(slow, 100.0)
     fanout.take(slow, 101.0)
+    fanout.settle()
     assert fanout.paused, "between the marks it stays as it was"
     drain(fanout, slow)
     assert not fanout.paused
@@ -114,10 +123,10 @@ def test_a_driver_that_lost_its_place_does_not_keep_reading_going_for_one_that_h
     fanout = Fanout(SMALL)
     keen, lost = fanout.attach("drive"), fanout.attach("drive")
     for _ in range(10):
-        fanout.feed(b"x" * 20)
+        feed(fanout, b"x" * 20)
         drain(fanout, keen)
     assert lost.lost
-    fanout.feed(b"y" * 110)
+    feed(fanout, b"y" * 110)
     assert fanout.paused
     assert drain(fanout, keen) == b"y" * 110
 
@@ -126,7 +135,7 @@ def test_somebody_who_only_watches_holds_nobody_up():
     fanout = Fanout(SMALL)
     watcher = fanout.attach("watch")
     for _ in range(50):
-        fanout.feed(b"x" * 20)
+        feed(fanout, b"x" * 20)
         assert not fanout.paused
     assert fanout.held <= SMALL.skip + 20
     assert watcher.lost
@@ -139,7 +148,7 @@ def test_a_slow_window_skips_ahead_once_it_has_drained_and_not_more_than_once_a_
     total = 0
     now = 0.0
     for _ in range(40):
-        fanout.feed(b"x" * 20)
+        feed(fanout, b"x" * 20)
         total += len(drain(fanout, fast, now))
         drain(fanout, slow, now)
         now += 0.01
@@ -152,7 +161,7 @@ def test_a_slow_window_skips_ahead_once_it_has_drained_and_not_more_than_once_a_
     assert fanout.repaint_wanted
     fanout.ack(slow, slow.sent)
     for _ in range(10):
-        fanout.feed(b"x" * 20)
+        feed(fanout, b"x" * 20)
         drain(fanout, fast, now)
     assert slow.lost
     assert fanout.due(slow, now + 0.1) == pytest.approx(now + 1.0)
@@ -188,7 +197,7 @@ def test_a_break_upstream_is_told_and_cut_sequences_are_ended():
     fanout = Fanout()
     viewer = fanout.attach("drive")
     fanout.connected()
-    fanout.feed(b"a\x1b[3")
+    feed(fanout, b"a\x1b[3")
     viewer.take_notices()
     fanout.broken()
     assert viewer.take_notices() == [State("reconnecting")]
@@ -202,13 +211,13 @@ def test_only_the_newest_notice_of_a_kind_waits_for_a_viewer():
     viewer = fanout.attach("drive")
     for minute in range(1000):
         fanout.tell(Deadline(f"2030-01-01T00:{minute % 60:02}:00Z", "idle"))
-        fanout.feed(b"\x1b]2;sheet %d\x07" % minute)
+        feed(fanout, b"\x1b]2;sheet %d\x07" % minute)
     assert viewer.take_notices() == [Deadline("2030-01-01T00:39:00Z", "idle"), Title("sheet 999")]
 
 
 def test_a_window_opened_later_knows_the_title_and_the_deadline():
     fanout = Fanout()
-    fanout.feed(b"\x1b]2;cities\x07")
+    feed(fanout, b"\x1b]2;cities\x07")
     fanout.tell(Deadline("2030-01-01T00:00:00Z", "idle"))
     assert fanout.attach("watch").take_notices() == [Title("cities"), Deadline("2030-01-01T00:00:00Z", "idle")]
     fanout.tell(Deadline(None))
@@ -218,6 +227,8 @@ def test_a_window_opened_later_knows_the_title_and_the_deadline():
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("feed"), st.binary(min_size=1, max_size=50)),
+        st.tuples(st.just("settle"), st.just(0)),
+        st.tuples(st.just("type"), st.integers(0, 3)),
         st.tuples(st.just("take"), st.integers(0, 3)),
         st.tuples(st.just("ack"), st.integers(0, 3)),
         st.tuples(st.just("come"), st.sampled_from(["drive", "watch"])),
@@ -231,7 +242,10 @@ steps = st.lists(
 def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_wrong_one(
     acknowledges: bool, course: list[tuple[str, object]]
 ):
-    """The owner's window is there all the time, others come and go, slow or dead. Upstream respects the pause."""
+    """The owner's window is there all the time, others come and go, slow or dead. Upstream respects the pause.
+
+    As in the terminal: who has just typed may have output before it is fed, and what is fed is settled now or later.
+    """
     fanout = Fanout(SMALL)
     owner = fanout.attach("drive")
     if acknowledges:
@@ -246,8 +260,14 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
         now += 0.5
         if step == "feed" and not fanout.paused:
             assert isinstance(value, bytes)
+            for viewer in viewers:
+                if fanout.at_once(viewer, len(value), now):
+                    screens[viewer] += value
             stream += value
-            fanout.feed(value)
+            if fanout.feed(value):
+                fanout.settle()
+        elif step == "settle":
+            fanout.settle()
         elif step == "come" and len(viewers) < 4:
             other_driver |= value == "drive"
             viewer = fanout.attach(value)  # type: ignore[arg-type]
@@ -256,9 +276,11 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
             since[viewer] = len(stream)
         elif step == "go" and isinstance(value, int) and value < len(viewers):
             fanout.detach(viewers.pop(value))
-        elif step in ("take", "ack") and isinstance(value, int) and value < len(viewers):
+        elif step in ("take", "type", "ack") and isinstance(value, int) and value < len(viewers):
             viewer = viewers[value]
-            if step == "ack":
+            if step == "type":
+                viewer.urgent = True
+            elif step == "ack":
                 if viewer is not owner or acknowledges:
                     fanout.ack(viewer, viewer.sent)
             elif (due := fanout.due(viewer, now)) is not None and due <= now:
@@ -272,7 +294,7 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
         for viewer in viewers:
             at = since[viewer]
             assert stream[at : at + len(screens[viewer])] == screens[viewer]
-        assert fanout.held <= SMALL.skip + 50, "memory is bounded whoever is slow"
+        assert fanout.held <= SMALL.skip + SMALL.piece + SMALL.bulk + 50, "memory is bounded whoever is slow"
     if not other_driver:
         assert not owner.lost
         assert since[owner] == 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import re
@@ -127,7 +128,14 @@ def write_json(path: Path, value: dict[str, Any], *, only_first: bool = False) -
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_bytes())
+        there = path.stat()
+        return _parsed(path, there.st_ino, there.st_mtime_ns)
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
+
+
+@functools.lru_cache(maxsize=10_000)
+def _parsed(path: Path, inode: int, written_ns: int) -> dict[str, Any] | None:
+    """What stands in a file that is written whole: every run is looked at several times a second, and hardly any changes."""
+    value = json.loads(path.read_bytes())
     return value if isinstance(value, dict) else None

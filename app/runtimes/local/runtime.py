@@ -30,7 +30,7 @@ from app.settings import Settings
 
 log = logging.getLogger("hub.runtime")
 
-POLL = 0.25  # Seconds between two looks at the run folders. A look costs two system calls for each run.
+POLL = 0.25  # Seconds between two looks at the run folders. A look costs six system calls for each run.
 READY_WAIT = 3.0  # Seconds that a launch waits for the agent to listen before it leaves the rest to `observe`.
 
 
