@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from argon2 import PasswordHasher
@@ -295,11 +295,9 @@ class Accounts:
         )
         if not rows:
             return None
-        await Row.raw(
-            "UPDATE api_tokens SET used_at = now() WHERE id = {} AND (used_at IS NULL OR used_at < now() - {}::interval)",
-            rows[0]["token_id"],
-            SEEN_EVERY,
-        )
+        used_at = rows[0]["token_used_at"]
+        if used_at is None or datetime.now(UTC) - used_at > SEEN_EVERY:
+            await Row.raw("UPDATE api_tokens SET used_at = now() WHERE id = {}", rows[0]["token_id"])
         return Account.from_row(rows[0])
 
     async def tokens(self, account: Account) -> Sequence[dict[str, object]]:

@@ -36,6 +36,7 @@ LEASE = timedelta(seconds=30)  # How long a replica may take over one step of on
 POLL = 2.0  # Seconds. How late a lost notification is made good.
 AT_ONCE = 16  # Sessions that one replica works on at the same time.
 FLUSH_INPUT = timedelta(seconds=5)  # How long input may wait in memory before it is written.
+AT_ONCE = 50  # Sessions that are looked at before the event loop gets its turn: people's keys must not wait for more.
 ORPHAN_GRACE = 30.0  # Seconds that a run without a row, or a row without a run, is left alone.
 SWEEP = 15.0  # Seconds between two sweeps.
 START_LOOK = timedelta(seconds=5)  # How often a start is looked at of which nothing is heard, so that it fails in time.
@@ -419,9 +420,10 @@ class Manager:
             heard, self._heard = self._heard, {}
             for session_id, user_id in heard.items():
                 self.changes.publish(user_id, session_id)
-            attached = set(self.terminals.session_ids())
+            attached = self.terminals.session_ids()
             try:
-                await self._tell_terminals([one for one in heard if one in attached])
+                for part in _parts([one for one in heard if one in attached]):
+                    await self._tell_terminals(part)
             except BaseException:
                 self._heard = heard | self._heard  # Not told, so not forgotten.
                 self._heard_event.set()
@@ -429,8 +431,6 @@ class Manager:
 
     async def _tell_terminals(self, session_ids: list[str]) -> None:
         """Bring the viewers of these sessions up to date. Those of an ended run are given time to take its last output."""
-        if not session_ids:
-            return
         found = {session.id: session for session in await queries.sessions_by_id(session_ids)}
         ends: list[Awaitable[None]] = []
         for session_id in session_ids:
@@ -477,13 +477,13 @@ class Manager:
         limits = self.settings.idle_timeout, self.settings.max_age
         while True:
             await queries.stop_overdue(*limits, 2 * FLUSH_INPUT)
-            attached = list(self.terminals.session_ids())
             soon = datetime.now(UTC) + self.settings.warn_before
-            for session in await queries.sessions_by_id(attached) if attached else []:
-                deadline = stops_at(session, idle=limits[0], max_age=limits[1])
-                if deadline is not None and session.id not in self.terminals.typed_in:
-                    at, why = deadline
-                    self.terminals.push_deadline(session.id, at.isoformat() if at < soon else None, why.value)
+            for part in _parts(list(self.terminals.session_ids())):
+                for session in await queries.sessions_by_id(part):
+                    deadline = stops_at(session, idle=limits[0], max_age=limits[1])
+                    if deadline is not None and session.id not in self.terminals.typed_in:
+                        at, why = deadline
+                        self.terminals.push_deadline(session.id, at.isoformat() if at < soon else None, why.value)
             await asyncio.sleep(min(5.0, max(0.5, self.settings.idle_timeout.total_seconds() / 10)))
 
     # Sweeping, both ways
@@ -528,3 +528,7 @@ class Manager:
                 log.exception("the home of user %s could not be deleted; trying again later", user_id)
                 continue  # One that cannot be deleted must not keep all others.
             await queries.bury(user_id)
+
+
+def _parts(session_ids: list[str]) -> list[list[str]]:
+    return [session_ids[start : start + AT_ONCE] for start in range(0, len(session_ids), AT_ONCE)]

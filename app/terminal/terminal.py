@@ -118,7 +118,7 @@ class Attachment:
         self.codec = codec
         self.show: Callable[[bytes], None] = sink.send if isinstance(codec, HubTty) else self._show
         self.utf8 = webtty.Utf8()
-        self.timer: asyncio.TimerHandle | None = None  # Its next output is due then.
+        self.timer: asyncio.Handle | None = None  # Its next output is due then.
         # Once set, it is sent what is left and this notice, and is closed with this code and these words.
         self.farewell: tuple[State | None, int, str] | None = None
         self.told = False  # Whether the farewell's notice has been sent,
@@ -229,11 +229,14 @@ class Attachment:
 class _Terminal:
     """The terminal of one run: the upstream connection and the viewers of it."""
 
-    def __init__(self, target: TerminalTarget, limits: Limits, patience: Patience, typed_in: set[str]):
+    def __init__(self, terminals: Terminals, target: TerminalTarget, limits: Limits) -> None:
         self.target = target
         self.attached: list[Attachment] = []
-        self._patience = patience
-        self._typed_in = typed_in
+        self.state: State | None = None  # The session's, as it was told last.
+        self.task: asyncio.Task[None] | None = None  # Keeps upstream connected.
+        self._terminals = terminals
+        self._patience = terminals.patience
+        self._typed_in = terminals.typed_in
         self._fanout = Fanout(limits)
         self._loop = asyncio.get_running_loop()
         self._upstream: Upstream | None = None
@@ -241,7 +244,6 @@ class _Terminal:
         self._told_size: Size | None = None
         self._redrawing: asyncio.TimerHandle | None = None
         self._vacancy: asyncio.TimerHandle | None = None  # Runs while there are no viewers.
-        self._looking: asyncio.TimerHandle | None = None  # What has been sent is looked at then, for modes and a title.
         self._heard = 0.0
         # A GoTTY client is never told when it may type, so what it types before upstream is there is kept; then None.
         self._early: bytes | None = b""
@@ -302,6 +304,8 @@ class _Terminal:
             self._early += keys
         # Else the viewer has been told that nobody listens: to send it later would be worse than never.
         viewer.urgent = True  # What comes next should reach it at once.
+        if upstream is not None and upstream.gathering:
+            upstream.gather(False)
         self._typed_in.add(self.target.session_id)
         if self._unsure > self._patience.look_again:
             self._look_at_input(attachment)
@@ -342,6 +346,17 @@ class _Terminal:
             attachment.show(self._fanout.take(viewer, now))
 
     def _is_due(self, attachment: Attachment) -> None:
+        if self._upstream is not None and self._upstream.gathering:
+            self._upstream.gather(False)
+            # After the loop has looked at its sockets once more.
+            attachment.timer = self._loop.call_soon(self._is_due_soon, attachment)
+        else:
+            self._is_due_now(attachment)
+
+    def _is_due_soon(self, attachment: Attachment) -> None:
+        attachment.timer = self._loop.call_soon(self._is_due_now, attachment)
+
+    def _is_due_now(self, attachment: Attachment) -> None:
         attachment.timer = None
         self.flush(attachment)
 
@@ -358,6 +373,7 @@ class _Terminal:
         fanout.settle()
         if upstream is None:
             return
+        upstream.gather(False)
         upstream.rest(fanout.paused)
         if fanout.size is None:
             return
@@ -448,13 +464,14 @@ class _Terminal:
             self._live()
         if not isinstance(said, bytes) or not said:
             return
-        waiting = due = False
+        served = waiting = due = False
         for attachment in self.attached:
             viewer = attachment.viewer
             if viewer is None:
                 continue
             if attachment.sink.writable and self._fanout.at_once(viewer, len(said), now):
                 attachment.show(said)
+                served = True
             else:
                 waiting = True
                 due = due or viewer.urgent or attachment.timer is None
@@ -463,12 +480,13 @@ class _Terminal:
             self._settle()
         elif enough:
             self._apply()
-        elif self._looking is None:
-            # Everybody has it, or is sent it when it is their time. The rest can wait until nobody waits for us.
-            self._looking = self._loop.call_later(self._patience.look, self._look)
+        elif served:
+            self._terminals.look_soon(self)  # The rest can wait until nobody waits for us.
+        elif waiting and self._upstream is not None:
+            self._upstream.gather(True)  # Everybody is sent it when it is their time, and more with it.
 
-    def _look(self) -> None:
-        self._looking = None
+    def look(self) -> None:
+        """See to what was put off."""
         self._settle()
 
     def _live(self) -> None:
@@ -500,22 +518,22 @@ class Terminals:
         self.typed_in: set[str] = set()
         self._limits = limits or Limits()
         self.patience = patience or Patience()
-        self._terminals: dict[tuple[str, int], _Terminal] = {}
-        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._terminals: dict[str, dict[int, _Terminal]] = {}  # By session and generation; no session without any.
         self._supervisor = Supervisor()
         self._leaving = False
+        self._put_off: set[_Terminal] = set()
 
     def open_terminals(self) -> int:
         """How many runs this replica is connected to."""
-        return len(self._terminals)
+        return sum(map(len, self._terminals.values()))
 
     def session_ids(self) -> set[str]:
         """The sessions whose terminals this replica is connected to."""
-        return {session_id for session_id, _ in self._terminals}
+        return set(self._terminals)
 
     def generations(self, session_id: str) -> list[int]:
         """Which runs of a session this replica is connected to."""
-        return [generation for owner, generation in self._terminals if owner == session_id]
+        return list(self._terminals.get(session_id, ()))
 
     def viewers(self, session_id: str) -> int:
         """How many viewers of a session are attached here."""
@@ -545,41 +563,64 @@ class Terminals:
         """The terminal of a run, connected or about to be; None while the replica is leaving."""
         if self._leaving:
             return None
-        key = (target.session_id, target.generation)
-        terminal = self._terminals.get(key)
+        runs = self._terminals.setdefault(target.session_id, {})
+        terminal = runs.get(target.generation)
         if terminal is None:
-            terminal = _Terminal(target, self._limits, self.patience, self.typed_in)
-            self._terminals[key] = terminal
-            self._tasks[key] = self._supervisor.spawn(f"terminal {key[0]}-{key[1]}", self._run(key, terminal))
+            terminal = runs[target.generation] = _Terminal(self, target, self._limits)
+            name = f"terminal {target.session_id}-{target.generation}"
+            terminal.task = self._supervisor.spawn(name, self._run(terminal))
         terminal.target = target
         return terminal
 
-    async def _run(self, key: tuple[str, int], terminal: _Terminal) -> None:
+    def look_soon(self, terminal: _Terminal) -> None:
+        """Have a terminal look at what it has sent before it looked, for modes and a title. One timer does for all."""
+        if not self._put_off:
+            asyncio.get_running_loop().call_later(self.patience.look, self._look)
+        self._put_off.add(terminal)
+
+    def _look(self) -> None:
+        put_off = tuple(self._put_off)
+        self._put_off.clear()
+        for terminal in put_off:
+            terminal.look()
+
+    async def _run(self, terminal: _Terminal) -> None:
         try:
             await terminal.run()
         finally:
-            if self._terminals.get(key) is terminal:
-                del self._terminals[key]
-                del self._tasks[key]
+            self._forget(terminal)
             terminal.dismiss_all(None, 1012, "The session does not answer.")
 
     def _of(self, session_id: str) -> list[_Terminal]:
-        return [terminal for (owner, _), terminal in self._terminals.items() if owner == session_id]
+        return list(self._terminals.get(session_id, {}).values())
+
+    def _forget(self, terminal: _Terminal) -> None:
+        """Idempotent."""
+        target = terminal.target
+        runs = self._terminals.get(target.session_id, {})
+        if runs.get(target.generation) is terminal:
+            del runs[target.generation]
+            if not runs:
+                del self._terminals[target.session_id]
 
     async def end(self, session_id: str, generation: int, state: str, reason: str | None, text: str = "") -> None:
         """The run has ended: its viewers get what is left, are told why, and are closed with 1000."""
-        terminal = self._terminals.pop((session_id, generation), None)
+        terminal = self._terminals.get(session_id, {}).get(generation)
         if terminal is None:
             return
-        task = self._tasks.pop((session_id, generation))
+        self._forget(terminal)
         terminal.dismiss_all(State(state, reason, text), 1000, "The session ended.")
-        await cancel_and_wait(task)
+        if terminal.task is not None:
+            await cancel_and_wait(terminal.task)
         await self._wait_gone(terminal)
 
     def push_state(self, session_id: str, state: str, reason: str | None = None, text: str = "") -> None:
-        """Tell the viewers of a session that its state changed, and keep them."""
+        """Tell the viewers of a session that its state changed, and keep them. They are told once."""
+        told = State(state, reason, text)
         for terminal in self._of(session_id):
-            terminal.tell(State(state, reason, text))
+            if terminal.state != told:
+                terminal.state = told
+                terminal.tell(told)
 
     def push_deadline(self, session_id: str, at: str | None, why: str = "") -> None:
         """Tell the viewers of a session when it will be stopped (ISO 8601), or with None that it will not be."""
@@ -592,7 +633,7 @@ class Terminals:
         Not all in one moment: they come back as fast as they are let go, and whoever takes them on has work with each.
         """
         self._leaving = True
-        terminals = list(self._terminals.values())
+        terminals = [terminal for runs in self._terminals.values() for terminal in runs.values()]
         for terminal in terminals:
             terminal.dismiss_all(LEAVING, 1012, LEAVING.text)
             await asyncio.sleep(min(self.patience.parting, self.patience.partings / len(terminals)))

@@ -35,6 +35,7 @@ class Upstream(WSListener):
         self._on_frame = on_frame
         self._parts: list[bytes] = []
         self._reading = True
+        self.gathering = False
         self._flowing = True  # Frames are handed on as they come: nothing rests, is held or was begun.
         self._held: deque[bytes] = deque()  # What had been read already when reading was to rest.
 
@@ -80,6 +81,19 @@ class Upstream(WSListener):
                 self.transport.underlying_transport.pause_reading()
             else:
                 asyncio.get_running_loop().call_soon(self._read_on)
+
+    def gather(self, gathering: bool) -> None:
+        """Leave for now to the kernel what comes, since many small frames are cheaper read together; or read it.
+
+        What has been read already is still handed on.
+        """
+        if self.gathering is not gathering:
+            self.gathering = gathering
+            if self._reading and not self.over.is_set():
+                if gathering:
+                    self.transport.underlying_transport.pause_reading()
+                else:
+                    self.transport.underlying_transport.resume_reading()
 
     def close(self) -> None:
         self.over.set()
@@ -127,7 +141,8 @@ class Upstream(WSListener):
                 self.close()
         if self._reading and not self.over.is_set():
             self._flowing = True
-            self.transport.underlying_transport.resume_reading()
+            if not self.gathering:
+                self.transport.underlying_transport.resume_reading()
 
 
 async def _small_socket(url: WSParsedURL) -> socket.socket:

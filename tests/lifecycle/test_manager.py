@@ -459,7 +459,7 @@ async def test_input_that_is_still_in_memory_is_written_before_the_replica_leave
     manager = make_manager()
     made = await a_session(sessions, ada)
     await until(sessions, made.id, running)
-    manager.note_input(made.id)
+    manager.terminals.typed_in.add(made.id)
     await manager.close()
     assert (await sessions.get_any(made.id)).last_input_at is not None
 

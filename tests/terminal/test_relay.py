@@ -305,6 +305,40 @@ async def test_a_slow_viewer_never_slows_a_fast_one_and_memory_stays_bounded(got
     await terminals.close_all()
 
 
+async def test_what_comes_in_many_small_pieces_arrives_whole_and_in_few_messages(gotty: FakeGotty, terminals: Terminals):
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    lines = [b"%05d the quick brown fox\r\n" % line for line in range(3000)]
+    for line in lines:
+        await gotty.write(line)
+    await viewer.until(lambda: len(viewer.screen) == sum(map(len, lines)))
+    assert viewer.screen == b"".join(lines)
+    assert len(viewer.messages) < len(lines) / 5
+    await viewer.leave()
+
+
+async def test_a_key_is_answered_at_once_even_while_output_is_gathered(gotty: FakeGotty):
+    terminals = Terminals(patience=QUICK, limits=Limits(coalesce=60.0))
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    await gotty.write(b"first ")
+    await viewer.until(lambda: viewer.screen == b"first ")
+    await gotty.write(b"second ")
+    await gotty.write(b"third ")
+    await asyncio.sleep(0.1)
+    assert viewer.screen == b"first ", "what nobody asked for waits for more"
+    viewer.say(b"x")
+    await gotty.until(lambda: gotty.typed == "x")
+    await gotty.write(b"\x1b]2;cities\x07answer")
+    await viewer.until(lambda: viewer.screen == b"first second third \x1b]2;cities\x07answer")
+    viewer.say(b"y")
+    await gotty.until(lambda: gotty.typed == "xy")
+    await gotty.write(b"\x1b]2;towns\x07")
+    assert (await viewer.until_told("title", 2))["text"] == "towns", "it is looked at, though it was sent before"
+    await viewer.leave()
+    await terminals.close_all()
+
+
 async def test_a_page_that_acknowledges_nothing_more_holds_the_program_back(gotty: FakeGotty):
     terminals = Terminals(patience=QUICK, limits=Limits(high=20_000, low=10_000, skip=200_000))
     viewer = FakeViewer(terminals, target(gotty))
