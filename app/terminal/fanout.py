@@ -55,7 +55,7 @@ class Viewer:
         self.sent = 0
         self.acked: int | None = None  # None until the first ack: then TCP alone holds this viewer's output back.
         self.urgent = True  # It has typed, so what comes next should reach it at once.
-        self.last_sent = 0.0
+        self.waits_since: float | None = None  # When it was first asked when its next output is due.
         self.next_repaint = 0.0
         self._notices: dict[type[ToViewer], ToViewer] = {}
 
@@ -162,7 +162,7 @@ class Fanout:
             self.feed(CANCEL)
         self.tell(State("reconnecting"))
 
-    def at_once(self, viewer: Viewer, size: int, now: float) -> bool:
+    def at_once(self, viewer: Viewer, size: int) -> bool:
         """Whether a viewer is to have the next `size` bytes of output before they are fed. It is taken to have been sent them.
 
         That is for the answer to a key, where every microsecond is on somebody's way, and for bulk, which saves a copy.
@@ -179,7 +179,7 @@ class Fanout:
         viewer.cursor += size
         viewer.sent += size
         viewer.urgent = False
-        viewer.last_sent = now
+        viewer.waits_since = None
         return True
 
     def feed(self, data: bytes) -> bool:
@@ -199,7 +199,9 @@ class Fanout:
             return None
         if viewer.urgent or waiting >= self.limits.bulk:
             return now
-        return max(now, viewer.last_sent + self.limits.coalesce)
+        if viewer.waits_since is None:
+            viewer.waits_since = now
+        return max(now, viewer.waits_since + self.limits.coalesce)
 
     def take(self, viewer: Viewer, now: float) -> bytes:
         """The viewer's next output message, which it is taken to have been sent."""
@@ -216,7 +218,7 @@ class Fanout:
             viewer.cursor += len(data)
         viewer.sent += len(data)
         viewer.urgent = False
-        viewer.last_sent = now
+        viewer.waits_since = None
         return data
 
     def tell(self, notice: ToViewer) -> None:

@@ -286,6 +286,8 @@ class _Terminal:
                 self._fanout.resize(viewer, size)
             case Ack(total):
                 self._fanout.ack(viewer, total)
+                if viewer.cursor == self._fanout.end and not (viewer.lost or self._fanout.paused):
+                    return  # Nothing has waited for it.
             case Ping():
                 viewer.tell(Pong())
         self._settle()
@@ -453,12 +455,12 @@ class _Terminal:
                 self._redrawing = None
             upstream.close()
 
-    def _take(self, frame: bytes) -> None:
+    def _take(self, frame: bytes | memoryview) -> None:
         """A frame from upstream. Raises ProtocolError."""
         if self._client is None:
             return
         said = self._client.decode(frame)
-        now = self._heard = time.monotonic()
+        self._heard = time.monotonic()
         if not self._fanout.up:
             # GoTTY says nothing to a wrong token, so only its first frame shows that it took ours.
             self._live()
@@ -469,7 +471,7 @@ class _Terminal:
             viewer = attachment.viewer
             if viewer is None:
                 continue
-            if attachment.sink.writable and self._fanout.at_once(viewer, len(said), now):
+            if attachment.sink.writable and self._fanout.at_once(viewer, len(said)):
                 attachment.show(said)
                 served = True
             else:

@@ -26,11 +26,14 @@ READ_BUFFER = 4096  # Bytes to begin with: there is one for each session, and mo
 
 
 class Upstream(WSListener):
-    """One connection. `over` is set once it has broken or was closed; a frame that `on_frame` refuses breaks it."""
+    """One connection. `over` is set once it has broken or was closed; a frame that `on_frame` refuses breaks it.
+
+    A frame is only there until `on_frame` returns.
+    """
 
     transport: WSTransport
 
-    def __init__(self, on_frame: Callable[[bytes], None]) -> None:
+    def __init__(self, on_frame: Callable[[bytes | memoryview], None]) -> None:
         self.over = asyncio.Event()
         self._on_frame = on_frame
         self._parts: list[bytes] = []
@@ -40,7 +43,7 @@ class Upstream(WSListener):
         self._held: deque[bytes] = deque()  # What had been read already when reading was to rest.
 
     @classmethod
-    async def connect(cls, address: str, on_frame: Callable[[bytes], None]) -> Upstream:
+    async def connect(cls, address: str, on_frame: Callable[[bytes | memoryview], None]) -> Upstream:
         """Raises OSError where nothing answers, or not as GoTTY does. No word of a browser's is passed on."""
         upstream = cls(on_frame)
         offered = ", ".join(webtty.SUBPROTOCOLS)
@@ -109,7 +112,7 @@ class Upstream(WSListener):
         kind = frame.msg_type
         if self._flowing and kind is TEXT and frame.fin:  # As GoTTY sends all.
             try:
-                self._on_frame(frame.get_payload_as_bytes())
+                self._on_frame(frame.get_payload_as_memoryview())
             except ProtocolError:
                 self.close()
         elif self.over.is_set():

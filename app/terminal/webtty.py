@@ -141,7 +141,7 @@ class Client:
     def resize(self, size: Size) -> bytes:
         return self._dialect.resize + json.dumps({"columns": size.cols, "rows": size.rows}).encode()
 
-    def decode(self, frame: bytes) -> FromServer:
+    def decode(self, frame: bytes | memoryview) -> FromServer:
         """What a frame of the server's says. Unknown codes are Ignored; a broken frame is a ProtocolError."""
         if not frame:
             raise ProtocolError("the server sent an empty frame")
@@ -154,9 +154,9 @@ class Client:
         if code == self._dialect.pong:
             return _PONG
         if code == self._dialect.title:
-            return ServerTitle(frame[1:].decode(errors="replace"))
+            return ServerTitle(bytes(frame[1:]).decode(errors="replace"))
         if code == self._dialect.buffer_size:
-            digits = frame[1:]
+            digits = bytes(frame[1:])
             if not digits.isdigit() or len(digits) > 9 or int(digits) < 16:
                 raise ProtocolError(f"no buffer size: {digits[:20]!r}")
             # The limit holds for the whole frame, so the code takes one byte of it.

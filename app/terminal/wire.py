@@ -32,6 +32,7 @@ from app.terminal.events import (
 
 SUBPROTOCOL = "hub.tty.v1"
 
+ACK = '{"type":"ack","bytes":'  # How the page's most frequent message begins.
 MAX_TEXT = 1024  # Characters of a JSON message from a viewer; the longest that means something has about 60.
 
 
@@ -43,6 +44,8 @@ class HubTty:
             return message
         if len(message) > MAX_TEXT:
             raise ProtocolError(f"a text message has {MAX_TEXT} characters at most")
+        if message.startswith(ACK) and message[len(ACK) : -1].isdecimal() and message.isascii() and message[-1] == "}":
+            return Ack(int(message[len(ACK) : -1]))
         try:
             asked = json.loads(message)
         except (ValueError, RecursionError) as error:

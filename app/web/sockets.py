@@ -63,18 +63,20 @@ class Direct:
         if self._socket.close_sent or transport.is_closing():
             return
         if size < 126:
-            frame = bytes((head, size)) + message
+            start = bytes((head, size))
         elif size < 65536:
-            frame = bytes((head, 126)) + size.to_bytes(2, "big") + message
+            start = bytes((head, 126)) + size.to_bytes(2, "big")
         else:
-            frame = bytes((head, 127)) + size.to_bytes(8, "big") + message
+            start = bytes((head, 127)) + size.to_bytes(8, "big")
         sent = 0
         if not transport.get_write_buffer_size():
             # Into the kernel at once, where it takes it: the transport would do so when all else has been done.
             with contextlib.suppress(OSError):  # Full or broken: the transport sees to that.
-                sent = os.write(self._descriptor, frame)
-        if sent < len(frame):
-            transport.write(frame[sent:])
+                sent = os.writev(self._descriptor, (start, message))
+        if sent < len(start):
+            transport.write(start[sent:] + message)
+        elif sent < len(start) + size:
+            transport.write(memoryview(message)[sent - len(start) :])
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -108,23 +110,19 @@ class Socket(WebSocketsSansIOProtocol):
             cast("dict[str, object]", self.scope["extensions"])[EXTENSION] = self._direct
 
     def data_received(self, data: bytes) -> None:
-        # What people type comes in small frames, one at a time: whole, with a message, and with nothing begun before them.
-        # They need none of the parser's machinery.
+        # What people type and pages acknowledge comes in small frames, most often one at a time. Where they are whole and
+        # nothing was begun before them, they need none of the parser's machinery.
         if (
-            6 <= len(data) < 132
-            and data[1] == 0x80 | (len(data) - 6)
-            and data[0] in (0x81, 0x82)
+            len(data) < 256
             and self.handshake_complete
             and self._direct.received is not None
             and not self.frames
             and not self.conn.reader.buffer
             and not self.close_sent
+            and (messages := _small_messages(data)) is not None
         ):
-            message = apply_mask(data[6:], data[2:6])
-            if data[0] == 0x82:
-                self._direct.received(message)
-            else:
-                self._hand_on(message, text=True)
+            for text, message in messages:
+                self._hand_on(message, text=text)
         else:
             super().data_received(data)
 
@@ -138,7 +136,8 @@ class Socket(WebSocketsSansIOProtocol):
 
     def _hand_on(self, data: bytes, *, text: bool) -> None:
         received = self._direct.received
-        assert received is not None  # noqa: S101  (that is when this is called)
+        if received is None or self.close_sent:
+            return  # A message before this one has ended it.
         if not text:
             received(data)
             return
@@ -157,6 +156,21 @@ class Socket(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._direct.note_room(True)
+
+
+def _small_messages(data: bytes) -> list[tuple[bool, bytes]] | None:
+    """(whether it is text, what it says) of each frame (RFC 6455, 5.2); None unless all are small, whole, masked messages."""
+    messages = []
+    while data:
+        size = len(data)
+        if size < 6 or data[0] not in (0x81, 0x82):
+            return None
+        end = 6 + (data[1] & 0x7F)
+        if data[1] < 0x80 or data[1] > 0x80 | 125 or size < end:
+            return None
+        messages.append((data[0] == 0x81, apply_mask(data[6:end], data[2:6])))
+        data = data[end:]
+    return messages
 
 
 def direct(websocket: Websocket) -> Direct | None:

@@ -305,7 +305,9 @@ async def test_a_slow_viewer_never_slows_a_fast_one_and_memory_stays_bounded(got
     await terminals.close_all()
 
 
-async def test_what_comes_in_many_small_pieces_arrives_whole_and_in_few_messages(gotty: FakeGotty, terminals: Terminals):
+async def test_what_comes_in_many_small_pieces_arrives_whole_and_in_few_messages(
+    gotty: FakeGotty, terminals: Terminals
+):
     viewer = FakeViewer(terminals, target(gotty))
     await viewer.until_told("hello")
     lines = [b"%05d the quick brown fox\r\n" % line for line in range(3000)]

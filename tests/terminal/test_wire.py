@@ -33,6 +33,8 @@ from app.terminal.wire import HubTty
         ('{"type":"resize","cols":1,"rows":1000}', Resize(Size(1, 1000))),
         ('{"type":"ack","bytes":0}', Ack(0)),
         ('{"type":"ack","bytes":131072}', Ack(131072)),
+        ('{"type":"ack","bytes":7,"later":1}', Ack(7)),
+        ('{ "bytes": 7, "type": "ack" }', Ack(7)),
         ('{"type":"ping"}', Ping()),
         ('{"type":"from a later page","x":1}', Nothing()),
         ("{}", Nothing()),

@@ -103,7 +103,9 @@ async def test_what_comes_before_anybody_has_taken_over_is_kept(taker: Taker, ad
 
 async def test_frames_that_come_together_or_in_pieces_are_the_same_messages(taker: Taker, address: str) -> None:
     async with connect(address, compression=None) as client:
-        await raw(client, Frame(Opcode.BINARY, b"a"), Frame(Opcode.BINARY, b"b"))
+        await raw(client, Frame(Opcode.BINARY, b"a"), Frame(Opcode.TEXT, b"t"), Frame(Opcode.BINARY, b"b"))
+        await raw(client, Frame(Opcode.BINARY, b""), Frame(Opcode.BINARY, b"x" * 125))
+        await raw(client, Frame(Opcode.BINARY, b"y"), Frame(Opcode.BINARY, b"z" * 126))
         await raw(client, Frame(Opcode.BINARY, b"c", fin=False))
         await asyncio.sleep(0.05)
         await raw(client, Frame(Opcode.PING, b"?"))
@@ -113,9 +115,9 @@ async def test_frames_that_come_together_or_in_pieces_are_the_same_messages(take
         for at in range(len(whole)):
             client.transport.write(whole[at : at + 1])
             await asyncio.sleep(0.005)
-        await taker.until(4)
+        await taker.until(9)
         await (await client.ping())
-    assert taker.messages == [b"a", b"b", b"cd", b"efg"]
+    assert taker.messages == [b"a", "t", b"b", b"", b"x" * 125, b"y", b"z" * 126, b"cd", b"efg"]
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 300_000])
