@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -413,73 +413,80 @@ def _write_flood(path: Path) -> None:
 # All of it
 
 
-def run() -> str:
+COLUMNS = (
+    ("echo p50 µs", "p99 µs"),
+    ("flood MB/s", "CPU s for 100 MB"),
+    ("Ctrl-C, s",),
+    ("page-down, messages", "bytes"),
+)
+
+Cells = Mapping[str, tuple[str, ...]]  # By the name of a way.
+
+
+def run() -> Table:
     uvloop.install()
-    tables = []
     with ways() as (found, sheets):
-        tables += [_echo_table(found), _flood_table(found), _slow_table(found[1]), _interrupt_table(found)]
-        tables.append(_page_table(sheets))
-    return "\n\n".join(map(str, tables))
+        parts = _echo_cells(found), _flood_cells(found), _interrupt_cells(found), _page_cells(sheets)
+        beside = _beside_a_slow_one(found[1])
+    table = Table("The terminal's way, beside others", ("", *(column for part in COLUMNS for column in part)))
+    for name in dict.fromkeys([way.name for way in found] + [way.name for way in sheets]):
+        cells = [part.get(name, ("–",) * len(head)) for part, head in zip(parts, COLUMNS, strict=True)]
+        table.add(name, *(cell for part in cells for cell in part))
+    table.note(
+        f"{ROUNDS} times {KEYS} keys and {ROUNDS} floods of 60 MB each, in turns; speeds are medians, CPU is the mean."
+    )
+    table.note(
+        "Ctrl-C: from the key to the prompt, on a flood over a line of 1 MB/s. Page-down: in VisiData at 200x50."
+    )
+    table.note(beside)
+    return table
 
 
-def _echo_table(found: list[Way]) -> Table:
+def _echo_cells(found: list[Way]) -> Cells:
     took: dict[str, list[float]] = {way.name: [] for way in found}
     for _ in range(ROUNDS):
         for way in found:
             gc.collect()
             took[way.name] += asyncio.run(echoes(way))
-    table = Table("Echo of one key", ("", "p50 µs", "p99 µs"))
-    for way in found:
-        values = took[way.name]
-        table.add(way.name, f"{quantile(values, 0.5):.0f}", f"{quantile(values, 0.99):.0f}")
-    table.note(f"{ROUNDS} times {KEYS} keys each, in turns")
-    return table
+    return {name: (f"{quantile(one, 0.5):.0f}", f"{quantile(one, 0.99):.0f}") for name, one in took.items()}
 
 
-def _flood_table(found: list[Way]) -> Table:
+def _flood_cells(found: list[Way]) -> Cells:
     results: dict[str, list[tuple[float, float]]] = {way.name: [] for way in found}
     for _ in range(ROUNDS):
         for way in found:
             results[way.name].append(asyncio.run(flood(way)))
-    table = Table("A flood of 60 MB to one viewer", ("", "MB/s", "CPU s for 100 MB"))
+    cells = {}
     for way in found:
         speeds, cpus = zip(*results[way.name], strict=True)
-        table.add(way.name, f"{quantile(speeds, 0.5):.1f}", f"{sum(cpus) / ROUNDS:.2f}" if way.pid else "–")
-    table.note(f"{ROUNDS} times, in turns: the median of the speeds, the mean of the CPU seconds")
-    return table
+        cells[way.name] = f"{quantile(speeds, 0.5):.1f}", f"{sum(cpus) / ROUNDS:.2f}" if way.pid else "–"
+    return cells
 
 
-def _slow_table(way: Way) -> Table:
+def _interrupt_cells(found: list[Way]) -> Cells:
+    async def measure(way: Way) -> float:
+        async with a_line(way, 1_000_000) as line:
+            return await interrupted(line)
+
+    return {way.name: (f"{quantile([asyncio.run(measure(way)) for _ in range(ROUNDS)], 0.5):.2f}",) for way in found}
+
+
+def _page_cells(sheets: list[Way]) -> Cells:
+    cells = {}
+    for way in sheets:
+        messages, size = asyncio.run(page_downs(way))
+        cells[way.name] = f"{messages:.1f}", f"{size:.0f}"
+    return cells
+
+
+def _beside_a_slow_one(way: Way) -> str:
     async def measure() -> tuple[float, tuple[float, int]]:
         alone, _ = await flood(way)
         async with a_line(way, 20_000) as slow:
             return alone, await beside_a_slow_one(way, slow)
 
     alone, (beside, growth) = asyncio.run(measure())
-    table = Table("One fast viewer and one slow one (20 kB/s) on a flood", ("", "MB/s", "the Hub grew by MB"))
-    table.add("the fast one alone", f"{alone:.1f}", "")
-    table.add("beside the slow one", f"{beside:.1f}", f"{growth / 1e6:.1f}")
-    return table
-
-
-def _interrupt_table(found: list[Way]) -> Table:
-    async def measure(way: Way) -> float:
-        async with a_line(way, 1_000_000) as line:
-            return await interrupted(line)
-
-    table = Table("Ctrl-C on a flood, over a line of 1 MB/s", ("", "s until the prompt"))
-    for way in found:
-        table.add(way.name, f"{quantile([asyncio.run(measure(way)) for _ in range(ROUNDS)], 0.5):.2f}")
-    table.note("Aim: under 0.5 s")
-    return table
-
-
-def _page_table(sheets: list[Way]) -> Table:
-    table = Table("A page-down in VisiData at 200x50", ("", "messages", "bytes"))
-    results = [asyncio.run(page_downs(way)) for way in sheets]
-    for way, (messages, size) in zip(sheets, results, strict=True):
-        table.add(way.name, f"{messages:.1f}", f"{size:.0f}")
-    (messages, size), (fewer, smaller) = results[0], results[-1]
-    table.add("the Hub's part of the first", f"{fewer / messages:.0%}", f"{smaller / size:.0%}")
-    table.note("Aim: a tenth of the messages, 60 % of the bytes")
-    return table
+    return (
+        f"A flood beside a viewer that takes 20 kB/s: {beside:.1f} MB/s (alone {alone:.1f}), "
+        f"and the Hub grew by {growth / 1e6:.1f} MB."
+    )

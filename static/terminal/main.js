@@ -13,10 +13,12 @@
 
 import { ask } from "./ask.js";
 import { copy } from "./clipboard.js";
+import { takeDrops } from "./files.js";
 import { shortcut } from "./keys.js";
 import { Connection } from "./link.js";
 import { Screen } from "./screen.js";
-import { listen, look } from "./settings.js";
+import { listen, look, preferences } from "./settings.js";
+import { guardLeaving } from "./window.js";
 import { allowKeyboard, backToTerminal, byId, page, setTitle, show, showPanel, toast } from "./words.js";
 
 const terminal = byId("terminal");
@@ -307,7 +309,7 @@ let loading;
 
 /** The rest of the page (`tools.js`), loaded once, on first use or when there is time. */
 function tools() {
-  loading ??= import("./tools.js").then((module) => module.setUp({ screen, may, driving, reason, touched: () => touched }));
+  loading ??= import("./tools.js").then((module) => module.setUp({ screen, may, reason }));
   return loading;
 }
 
@@ -347,6 +349,9 @@ byId("screen").addEventListener("pointerdown", () => {
   screen?.claim();
   allowKeyboard();
 });
+// From the first moment on: what falls on a page that does not take it is shown in its place.
+if (page.dataset.home === "yes") takeDrops(driving, (paths) => tools().then(({ open }) => open(paths)));
+guardLeaving(() => touched && driving() && preferences().guard);
 window.addEventListener("pagehide", () => connection?.close(1000));
 
 // The keyboard of a phone lies over the page, and only this says how much is left.

@@ -4,21 +4,21 @@
  */
 
 import { copy, read } from "./clipboard.js";
-import { leave, pick, takeDrops, uploadAndOpen } from "./files.js";
+import { leave, pick, uploadAndOpen } from "./files.js";
 import { keyBar } from "./keybar.js";
 import { COMMANDS, OPEN_LEFT, STOLEN, readable, typed } from "./keys.js";
 import { contextMenu, palette } from "./palette.js";
 import { pasting } from "./paste.js";
 import { choose, openSettings, preferences, themes } from "./settings.js";
-import { guardLeaving, setUpFullScreen, toggleFullScreen } from "./window.js";
+import { setUpFullScreen, toggleFullScreen } from "./window.js";
 import { backToTerminal, byId, openDialog, page, toast } from "./words.js";
 
 /**
- * Set it all up, once. `may(what)` says whether keys go anywhere, and if not, says so to the person; `driving()` only says
- * it, and `reason()` why not; `touched()` says whether the person has typed here. Gives { act, paste(text), take(files),
- * openMenu(x, y), unstick() }, where `act` has what buttons and keys do, by the names in their `data-do`.
+ * Set it all up, once. `may(what)` says whether keys go anywhere, and if not, says so to the person; `reason()` says why
+ * not. Gives { act, open(paths), paste(text), take(files), openMenu(x, y), unstick() }, where `act` has what buttons and
+ * keys do, by the names in their `data-do`.
  */
-export function setUp({ screen, may, driving, reason, touched }) {
+export function setUp({ screen, may, reason }) {
   const home = page.dataset.home === "yes"; // Whether the Hub reaches the person's files.
   const type = (text) => screen.type(text);
 
@@ -92,9 +92,7 @@ export function setUp({ screen, may, driving, reason, touched }) {
   const paste = pasting(screen, { may, open });
   const { unstick } = keyBar(screen, { may, commands: act.palette, paste });
   setUpFullScreen();
-  guardLeaving(() => touched() && driving() && preferences().guard);
-  if (home) takeDrops(driving, open);
   byId("help").addEventListener("close", backToTerminal);
 
-  return { act, paste, take: (files) => may("the file") && uploadAndOpen(files, open), openMenu, unstick };
+  return { act, open, paste, take: (files) => may("the file") && uploadAndOpen(files, open), openMenu, unstick };
 }
