@@ -35,9 +35,6 @@ GONE_AFTER = 7.5  # Seconds after the linger in which the process has gone in an
 async def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Raises SettingsError for what keeps the Hub from starting."""
     began = time.monotonic()
-    # glibc would give memory back to the kernel after each large frame, and ask for it again with the next. Once a larger
-    # piece has been freed, it keeps some (mallopt(3), "dynamic mmap threshold").
-    bytearray(1024 * 1024)
     listener = _bind(settings.bind)
     app = create_app(settings, say=_say)
     leaving, hurry = asyncio.Event(), asyncio.Event()

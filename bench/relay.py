@@ -297,7 +297,7 @@ def ways() -> Iterator[tuple[list[Way], list[Way]]]:
         folder = Path(name)
         shell = made_shell(folder)
         gotty = os.environ.get("HUB_GOTTY", "")
-        settings = {"HUB_SANDBOX": "none", "HUB_SESSION_PYTHON": str(shell), "HUB_GOTTY": gotty}
+        settings = {"HUB_SANDBOX": "none", "HUB_SESSION_PYTHON": str(shell), "HUB_GOTTY": gotty or "none"}
         hub = stack.enter_context(a_hub(HUB_MAX_RUNS="1000", HUB_SESSIONS_PER_USER="1000", **settings))
         direct = "GoTTY, directly" if gotty else "the agent, directly"
         # A run of its own for the Hub, which stays attached for a while: what is faster must not hold up the others.

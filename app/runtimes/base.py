@@ -5,10 +5,13 @@ Pure: shapes only, no I/O. `tests/runtimes/contract.py` is the suite that every 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
+
+from app.errors import RuntimeFailure
 
 
 class Reason(StrEnum):
@@ -164,3 +167,14 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and tasks. Runs go on."""
+
+
+@contextlib.contextmanager
+def disk_may_refuse(what: str) -> Iterator[None]:
+    """Make an OSError a RuntimeFailure that begins with `what`: such a start or stop may be asked for again."""
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeFailure(
+            f"{what}: {error.strerror}. An administrator has to look.", reason=Reason.NO_ROOM, retry=True
+        ) from error

@@ -469,7 +469,7 @@ class _Terminal:
         served = waiting = due = False
         for attachment in self.attached:
             viewer = attachment.viewer
-            if viewer is None:
+            if viewer is None or attachment.over.done():
                 continue
             if attachment.sink.writable and self._fanout.at_once(viewer, len(said)):
                 attachment.show(said)
@@ -511,12 +511,7 @@ class Terminals:
     `typed_in` are the sessions in which somebody has typed; whoever writes that down takes them out.
     """
 
-    def __init__(
-        self,
-        *,
-        limits: Limits | None = None,
-        patience: Patience | None = None,
-    ) -> None:
+    def __init__(self, *, limits: Limits | None = None, patience: Patience | None = None) -> None:
         self.typed_in: set[str] = set()
         self._limits = limits or Limits()
         self.patience = patience or Patience()

@@ -37,8 +37,8 @@ class Upstream(WSListener):
         self.over = asyncio.Event()
         self._on_frame = on_frame
         self._parts: list[bytes] = []
+        self.gathering = False  # Whether what comes is left to the kernel for now.
         self._reading = True
-        self.gathering = False
         self._flowing = True  # Frames are handed on as they come: nothing rests, is held or was begun.
         self._held: deque[bytes] = deque()  # What had been read already when reading was to rest.
 
@@ -111,10 +111,7 @@ class Upstream(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if self._flowing and kind is TEXT and frame.fin:  # As GoTTY sends all.
-            try:
-                self._on_frame(frame.get_payload_as_memoryview())
-            except ProtocolError:
-                self.close()
+            self._hand_on(frame.get_payload_as_memoryview())
         elif self.over.is_set():
             return
         elif kind is CLOSE:
@@ -124,6 +121,12 @@ class Upstream(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.over.set()
+
+    def _hand_on(self, frame: bytes | memoryview) -> None:
+        try:
+            self._on_frame(frame)
+        except ProtocolError:
+            self.close()
 
     def _collect(self, part: bytes, last: bool) -> None:
         """A message that comes in pieces, or while reading rests. One that grows too long breaks the connection."""
@@ -138,10 +141,7 @@ class Upstream(WSListener):
 
     def _read_on(self) -> None:
         while self._reading and self._held and not self.over.is_set():
-            try:
-                self._on_frame(self._held.popleft())
-            except ProtocolError:
-                self.close()
+            self._hand_on(self._held.popleft())
         if self._reading and not self.over.is_set():
             self._flowing = True
             if not self.gathering:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from app.aio import Supervisor
 from app.errors import RuntimeFailure
-from app.runtimes.base import Event, Observed, Phase, Reason, RunId, RunSpec
+from app.runtimes.base import Event, Observed, Phase, Reason, RunId, RunSpec, disk_may_refuse
 from app.runtimes.kubernetes import manifests, names, pool, template
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.informer import WATCH_TIME, Informer
@@ -252,14 +252,8 @@ class KubernetesRuntime:
             return
         if self._shared is not None:
             # The cluster would make the folder too, but as root's.
-            try:
+            with disk_may_refuse("The Hub cannot write to the volume with the homes"):
                 await asyncio.to_thread(self._shared.ensure, user_id)
-            except OSError as error:
-                raise RuntimeFailure(
-                    f"The Hub cannot write to the volume with the homes: {error.strerror}. An administrator has to look.",
-                    reason=Reason.NO_ROOM,
-                    retry=True,
-                ) from error
             self._homes.add(user_id)
             return
         claim = await self._cluster.create_claim(manifests.claim(user_id, self._settings))

@@ -23,7 +23,7 @@ from app.agent import visidata
 from app.agent.start import ALREADY_RUNNING, CREDENTIAL
 from app.aio import within
 from app.errors import RuntimeFailure
-from app.runtimes.base import Changed, Event, Observed, Phase, Reason, RunId, RunSpec, Snapshot
+from app.runtimes.base import Changed, Event, Observed, Phase, Reason, RunId, RunSpec, Snapshot, disk_may_refuse
 from app.runtimes.local import sandbox
 from app.runtimes.local.runs import RunFolder, folders, write_json
 from app.settings import Settings
@@ -86,14 +86,8 @@ class LocalRuntime:
         spec = folder.spec()
         if spec is None or (uid is not None and spec["uid"] != uid):
             return
-        try:
+        with disk_may_refuse("The run could not be stopped"):
             self._end(folder, grace)
-        except OSError as error:
-            raise RuntimeFailure(
-                f"The run could not be stopped: {error.strerror}. An administrator has to look.",
-                reason=Reason.NO_ROOM,
-                retry=True,
-            ) from error
         self._poke.set()
 
     def _end(self, folder: RunFolder, grace: float) -> None:
@@ -163,7 +157,7 @@ class LocalRuntime:
 
     def _prepare(self, folder: RunFolder, spec: RunSpec) -> None:
         """Make the run's folder and the person's home. Raises RuntimeFailure where the disk refuses."""
-        try:
+        with disk_may_refuse("The Hub cannot write to its data folder"):
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             (self.homes / spec.user_id).mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.path.mkdir(mode=0o700, exist_ok=True)
@@ -172,12 +166,6 @@ class LocalRuntime:
                 {"uid": uuid.uuid4().hex, "user": spec.user_id, "at": time.time()},
                 only_first=True,
             )
-        except OSError as error:
-            raise RuntimeFailure(
-                f"The Hub cannot write to its data folder: {error.strerror}. An administrator has to look.",
-                reason=Reason.NO_ROOM,
-                retry=True,
-            ) from error
 
     async def _spawn(self, folder: RunFolder, spec: RunSpec) -> None:
         argv, environment = self.command(folder, spec)
