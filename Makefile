@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules -j2
 HUB := .venv/.stamp
 SESSION := .venv-session/.stamp
 VENDOR := static/vendor/.stamp
+# On all processors; a file's tests stay together, since they share what is slow to start.
+ALL_TESTS := --numprocesses auto --dist loadfile --no-loadscope-reorder
 DEV := .venv/.stamp-dev
 
 .PHONY: setup run test test-cluster check dev bench chaos requirements clean help
@@ -18,7 +20,7 @@ run: $(HUB) $(SESSION) $(VENDOR) ## Set up what is missing, then serve the Hub (
 
 test: $(DEV) $(SESSION) $(VENDOR) ## Run all tests, the browser's too; ARGS="tests/web -k login" picks some
 	@tools/setup.sh browser
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest $(or $(ARGS),$(ALL_TESTS))
 
 test-cluster: $(DEV) $(SESSION) $(VENDOR) ## Run the tests that need a cluster: KUBECONFIG names it, HUB_TEST_SESSION_IMAGE the image
 	@test -n "$$KUBECONFIG" -a -n "$$HUB_TEST_SESSION_IMAGE" || { echo "KUBECONFIG must name a cluster, and \

@@ -54,11 +54,16 @@ class Person:
                 await self.api.delete(f"/api/v1/files/{entry['path']}")
 
 
-async def launch(playwright: Playwright) -> Browser:
-    """Chromium of this machine (HUB_CHROMIUM or PATH), headless unless HEADED=1."""
+async def launch(playwright: Playwright, *, webgl: bool = True) -> Browser:
+    """Chromium of this machine (HUB_CHROMIUM or PATH), headless unless HEADED=1.
+
+    Without WebGL a page costs a third less: a machine without a graphics card plays one in software.
+    """
     path = os.environ.get("HUB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "These tests need Chromium: `make test` installs it, or HUB_CHROMIUM names one."
     options = ["--disable-background-networking", "--disable-gpu"]
+    if not webgl:
+        options.append("--disable-3d-apis")
     if os.geteuid() == 0:
         options.append("--no-sandbox")  # Chromium refuses to sandbox for root.
     return await playwright.chromium.launch(

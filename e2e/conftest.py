@@ -55,6 +55,13 @@ async def playwright() -> AsyncIterator[Playwright]:
 
 @pytest.fixture(scope="session")
 async def chromium(playwright: Playwright) -> AsyncIterator[Browser]:
+    browser = await launch(playwright, webgl=False)
+    yield browser
+    await browser.close()
+
+
+@pytest.fixture
+async def chromium_with_webgl(playwright: Playwright) -> AsyncIterator[Browser]:
     browser = await launch(playwright)
     yield browser
     await browser.close()
@@ -116,8 +123,8 @@ async def browse(chromium: Browser, request: pytest.FixtureRequest, tmp_path: Pa
         page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
         page.on("console", note)
 
-    async def browse(person: Person | None = None, **options: Any) -> Page:
-        context = await chromium.new_context(storage_state=person.state if person else None, **options)
+    async def browse(person: Person | None = None, browser: Browser = chromium, **options: Any) -> Page:
+        context = await browser.new_context(storage_state=person.state if person else None, **options)
         context.on("page", watch)
         contexts.append(context)
         return await context.new_page()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Dialog, Page, expect
+from playwright.async_api import Browser, Dialog, Page, expect
 
 from e2e.browser import PHONE, Browse, Person, Terminal, create_and_open, get_clipboard, penguins, set_clipboard, until
 from e2e.hub import HubProcess
@@ -366,8 +366,10 @@ async def test_a_screen_reader_can_be_given_the_screen_as_text(url: str, chooser
     await expect(page.locator(".xterm-accessibility")).to_contain_text("Torgersen")
 
 
-async def test_the_screen_stays_when_the_browser_takes_webgl_away(url: str, ada: Person, browse: Browse) -> None:
-    terminal = await penguins(browse, ada, url)
+async def test_the_screen_stays_when_the_browser_takes_webgl_away(
+    url: str, ada: Person, browse: Browse, chromium_with_webgl: Browser
+) -> None:
+    terminal = await penguins(browse, ada, url, browser=chromium_with_webgl)
     page = terminal.page
     await expect(terminal.state).to_have_attribute("data-renderer", "webgl")
     await page.evaluate(

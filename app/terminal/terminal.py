@@ -39,6 +39,7 @@ from app.terminal.events import (
     ViewerCodec,
 )
 from app.terminal.fanout import Fanout, Limits, Viewer
+from app.terminal.sgr import shorten
 from app.terminal.upstream import Upstream
 from app.terminal.wire import HubTty
 
@@ -466,6 +467,8 @@ class _Terminal:
             self._live()
         if not isinstance(said, bytes) or not said:
             return
+        if len(said) < self._fanout.limits.bulk:
+            said = shorten(said)
         served = waiting = due = False
         for attachment in self.attached:
             viewer = attachment.viewer
