@@ -8,7 +8,7 @@ import random
 from app.terminal.sgr import shorten
 from e2e.browser import Browse
 
-SCREENS = 1000
+SCREENS = 2000
 PIECES = (
     *("\x1b[m", "\x1b[0m", "\x1b[0;1m", "\x1b[;7m", "\x1b[1m", "\x1b[2m", "\x1b[3m", "\x1b[4m", "\x1b[5m", "\x1b[8m"),
     *("\x1b[9m", "\x1b[22m", "\x1b[23m", "\x1b[24m", "\x1b[25m", "\x1b[27m", "\x1b[28m", "\x1b[29m", "\x1b[1;31m"),
@@ -81,9 +81,8 @@ DRAW = """async ([path, streams]) => {
     "isUnderline", "isBlink", "isInverse", "isInvisible", "isStrikethrough", "isOverline"];
   const draw = async (parts) => {
     const terminal = new Terminal({ cols: 40, rows: 6, allowProposedApi: true, logLevel: "off" });
-    for (const part of parts) {
-      await new Promise((done) => terminal.write(Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0)), done));
-    }
+    const bytes = parts.map((part) => Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0)));
+    await new Promise((done) => bytes.forEach((part, index) => terminal.write(part, index === bytes.length - 1 ? done : null)));
     const buffer = terminal.buffer.active, cells = [];
     for (let row = 0; row < 6; row++) {
       for (let column = 0; column < 40; column++) {

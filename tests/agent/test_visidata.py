@@ -222,6 +222,18 @@ async def test_ctrl_z_is_harmless(folder: Path, home: Path) -> None:
         await client.see("percent")
 
 
+async def test_what_a_background_task_says_late_shows_without_a_key(folder: Path, home: Path) -> None:
+    (home / ".visidatarc").write_text(
+        "def late(sheet):\n import time\n time.sleep(1.5)\n vd.status('late is not never')\n"
+        "BaseSheet.late = asyncthread(late)\nBaseSheet.addCommand('zU', 'late', 'late()')\n"
+    )
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("zU")
+        await client.see("late is not never")
+
+
 async def test_quitting_asks_first(folder: Path, home: Path) -> None:
     async with start(folder, home, "cities.csv") as agent:
         client = await agent.client()

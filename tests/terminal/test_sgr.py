@@ -51,7 +51,7 @@ def test_it_looks_the_same_on_any_screen(before: str, said: str) -> None:
 def test_it_looks_the_same_wherever_it_is_cut(said: str, cuts: list[int]) -> None:
     whole = said.encode()
     places = [0, *sorted(cuts), len(whole)]
-    parts = [shorten(whole[start:end]) for start, end in itertools.pairwise(places)]
+    parts = [shorten(whole[start:end]) for start, end in pairwise(places)]
     assert screen_after(*parts) == screen_after(whole)
 
 

@@ -35,6 +35,9 @@ def _host() -> None:
 
     vd.options.clipboard_copy_cmd = clipboard("copy")
     vd.options.clipboard_paste_cmd = clipboard("paste")
+    # After a key VisiData draws all anew for some time, for what may have changed by itself. While something runs in the
+    # background it always does, so once more is enough: each costs as much as the key did, and is sent to the page.
+    vd.timeouts_before_idle = 6  # Counted each time it asks how long to wait, about three times for each drawing.
     vd.options.quitguard = True
     vd.options.motd_url = ""  # It would ask a server of VisiData's each day.
     if shutil.which("free"):  # VisiData asks it how much memory is left.
