@@ -2,8 +2,12 @@
 
 There is one log of output, and each viewer has a cursor in it, so no viewer ever waits for another. A viewer that falls
 far behind is *lost*: it skips to the end of the log, gets the terminal's modes, and a repaint is asked for. Only when
-every driver is above the high mark does reading pause, and then TCP holds the program back. So a lone driver gets
+every driver is above its high mark does reading pause, and then TCP holds the program back. So a lone driver gets
 every byte in order, and memory is bounded: the log holds `limits.skip` bytes, a piece and one frame at most.
+
+There is one exception. A driver on a slow line who interrupts a flood *hurries*: what is still on its way is read and let
+go, and it goes on with the last of it. A terminal does no less, which flushes its output then (POSIX, "General Terminal
+Interface", ISIG and NOFLSH); it cannot reach what has left it.
 
 Each call is cheap, and decides nothing yet: `settle` does, after any number of them.
 
@@ -28,19 +32,35 @@ CANCEL = b"\x18"
 class Limits:
     """Sizes in bytes, times in seconds. The numbers are those of good terminals in browsers, where there are any.
 
-    `high` also is how much a viewer may have that it has not acknowledged. At 1 MB/s it takes a tenth of a second to drain,
-    which is the Hub's part of how long Ctrl-C takes to show; xterm.js asks for 500 KB at most. `skip` must be above `high`
-    and the largest frame from upstream together, or a lone driver might lose output.
+    A viewer's high mark, which also is how much it may have that it has not acknowledged, is what it takes in `ahead`, at
+    least `high` and at most `highest`: so that is the Hub's part of how long Ctrl-C takes to show, and at 1 MB/s a tenth of
+    a second. xterm.js asks for 500 KB at most. `skip` must be above `highest` and the largest frame from upstream
+    together, or a lone driver might lose output.
     """
 
     high: int = 96 * 1024
     low: int = 48 * 1024
+    highest: int = 256 * 1024
+    ahead: float = 0.05
+    measured: float = 0.02  # Over at least so long it is measured how fast a viewer is.
     skip: int = 512 * 1024
     bulk: int = 16 * 1024  # So much output is worth a message of its own,
     chunk: int = 64 * 1024  # and this is the largest.
     piece: int = 4096  # What comes in smaller pieces is kept in ones of this size, so that they are few.
     coalesce: float = 0.004  # A quarter of a frame at 60 Hz: nobody sees it, and a repaint becomes few messages.
     repaint: float = 1.0  # Least time between two repaints for one viewer that cannot keep up.
+    tail: int = 16 * 1024  # A viewer that hurries goes on with so much of the end: some screens full,
+    quiet: float = 0.05  # once nothing has come for so long,
+    hurry: float = 1.0  # or after that.
+
+
+@dataclass(slots=True)
+class Hurry:
+    """Until when a viewer waits for what is on its way to come to an end, if that goes on to come."""
+
+    most: float
+    quiet: float
+    end: int  # Of the output, when that was last looked at.
 
 
 class Viewer:
@@ -54,6 +74,9 @@ class Viewer:
         self.lost = lost
         self.sent = 0
         self.acked: int | None = None  # None until the first ack: then TCP alone holds this viewer's output back.
+        self.high = 0  # Set by the fanout, from how fast it is.
+        self.measured: tuple[float, int] | None = None  # A time, and what it had acknowledged then.
+        self.hurries: Hurry | None = None
         self.urgent = True  # It has typed, so what comes next should reach it at once.
         self.waits_since: float | None = None  # When it was first asked when its next output is due.
         self.next_repaint = 0.0
@@ -111,6 +134,7 @@ class Fanout:
     def attach(self, mode: Mode, size: Size | None = None) -> Viewer:
         """A new viewer, at the end of the log. With output behind it, it starts lost: it needs modes and a repaint."""
         viewer = Viewer(mode, self.end, lost=self.end > 0)
+        viewer.high = self.limits.high
         self.viewers.append(viewer)
         if size is not None:
             self.resize(viewer, size)
@@ -142,11 +166,31 @@ class Fanout:
             self.size = size
             self._tell_hello(but=viewer)
 
-    def ack(self, viewer: Viewer, total: int) -> None:
+    def ack(self, viewer: Viewer, total: int, now: float) -> None:
         """A viewer has put `total` bytes on its screen. Raises ProtocolError for more than it was sent."""
         if total > viewer.sent:
             raise ProtocolError("an ack for more bytes than were sent")
-        viewer.acked = max(total, viewer.acked or 0)
+        total = viewer.acked = max(total, viewer.acked or 0)
+        if viewer.measured is None:
+            viewer.measured = now, total
+            return
+        since, before = viewer.measured
+        if now - since >= self.limits.measured:
+            viewer.measured = now, total
+            speed = (total - before) / (now - since)
+            viewer.high = max(self.limits.high, min(int(speed * self.limits.ahead), self.limits.highest))
+
+    def interrupt(self, viewer: Viewer, now: float) -> None:
+        """A viewer has typed Ctrl-C. Where much is on a slow way to it, it need not see all that before the answer.
+
+        Not on the alternate screen: what draws there takes Ctrl-C for a key, and all that it draws counts.
+        """
+        if self._fresh:
+            self._look()
+        waits = viewer.in_flight + self.end - viewer.cursor >= self.limits.low and not viewer.lost
+        slow = viewer.drives and viewer.high == self.limits.high
+        if waits and slow and not self._modes.alternate_screen:
+            viewer.hurries = Hurry(now + self.limits.hurry, now + self.limits.quiet, self.end)
 
     # Upstream.
 
@@ -171,7 +215,8 @@ class Fanout:
             not (viewer.urgent or size >= self.limits.bulk)
             or viewer.cursor != self.end
             or viewer.lost
-            or viewer.in_flight >= self.limits.high
+            or viewer.hurries is not None
+            or viewer.in_flight >= viewer.high
             or viewer.has_notices
             or size > self.limits.chunk
         ):
@@ -194,8 +239,13 @@ class Fanout:
         """When the viewer's next output should go out; None while there is none, or no room for it in flight."""
         if viewer.lost:
             return max(now, viewer.next_repaint) if viewer.in_flight <= self.limits.low else None
+        if viewer.hurries is not None:
+            hurry = viewer.hurries
+            if hurry.end != self.end:
+                hurry.end, hurry.quiet = self.end, now + self.limits.quiet
+            return max(now, min(hurry.quiet, hurry.most)) if viewer.in_flight <= self.limits.low else None
         waiting = self.end - viewer.cursor
-        if not waiting or viewer.in_flight >= self.limits.high:
+        if not waiting or viewer.in_flight >= viewer.high:
             return None
         if viewer.urgent or waiting >= self.limits.bulk:
             return now
@@ -213,6 +263,13 @@ class Fanout:
             viewer.next_repaint = now + self.limits.repaint
             self.repaint_wanted = True
             data = self._modes.restore()
+        elif viewer.hurries is not None:
+            viewer.hurries = None
+            self._hurry(viewer)
+            rest = self._from(viewer.cursor)
+            viewer.cursor += len(rest)
+            # From the beginning of a line on, since no sequence nor character is cut there.
+            data = self._modes.restore() + rest[rest.find(b"\n") + 1 :]
         else:
             data = self._from(viewer.cursor)
             viewer.cursor += len(data)
@@ -233,22 +290,30 @@ class Fanout:
         if self._fresh:
             self._look()
         first = end = self.end
-        least: int | None = None  # By how much the driver is behind who is best off.
+        least: int | None = None  # By how much the driver who is best off is above its mark.
         for viewer in self.viewers:
             waiting = end - viewer.cursor
             if waiting > self.limits.skip:
                 viewer.lost = True
             if viewer.lost:
                 continue  # It needs nothing that is read now: no reason to keep that, nor to read on.
+            if viewer.hurries is not None:
+                self._hurry(viewer)
+                first, least = min(first, viewer.cursor), -viewer.high
+                continue
             first = min(first, viewer.cursor)
             if viewer.drives:
-                behind = viewer.in_flight + waiting
+                behind = viewer.in_flight + waiting - viewer.high
                 least = behind if least is None or behind < least else least
         while self._log and self._start + len(self._log[0]) <= first:
             self._start += len(self._log.popleft())
-        self.paused = least is not None and least > (self.limits.low if self.paused else self.limits.high)
+        self.paused = least is not None and least > (self.limits.low - self.limits.high if self.paused else 0)
 
     # Inside.
+
+    def _hurry(self, viewer: Viewer) -> None:
+        """Let go of all but the last of what a viewer has not been sent."""
+        viewer.cursor = max(viewer.cursor, self.end - self.limits.tail)
 
     def _hello(self, viewer: Viewer) -> Hello:
         return Hello(viewer.mode, self.size or UNKNOWN_SIZE)

@@ -43,6 +43,8 @@ from app.terminal.sgr import shorten
 from app.terminal.upstream import Upstream
 from app.terminal.wire import HubTty
 
+INTERRUPT = b"\x03"  # What Ctrl-C sends, and a terminal takes for VINTR unless it is told otherwise.
+
 log = logging.getLogger("hub.terminal")
 
 ViewerProtocol = Literal["hub.tty.v1", "webtty"]
@@ -286,7 +288,7 @@ class _Terminal:
             case Resize(size):
                 self._fanout.resize(viewer, size)
             case Ack(total):
-                self._fanout.ack(viewer, total)
+                self._fanout.ack(viewer, total, time.monotonic())
                 if viewer.cursor == self._fanout.end and not (viewer.lost or self._fanout.paused):
                     return  # Nothing has waited for it.
             case Ping():
@@ -307,6 +309,9 @@ class _Terminal:
             self._early += keys
         # Else the viewer has been told that nobody listens: to send it later would be worse than never.
         viewer.urgent = True  # What comes next should reach it at once.
+        if INTERRUPT in keys:
+            self._fanout.interrupt(viewer, time.monotonic())
+            self._settle()
         if upstream is not None and upstream.gathering:
             upstream.gather(False)
         self._typed_in.add(self.target.session_id)

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from app.terminal.events import Deadline, Hello, ProtocolError, Size, State, Title
 from app.terminal.fanout import Fanout, Limits, Viewer
 
-SMALL = Limits(high=100, low=40, skip=160, bulk=20, chunk=30, piece=16, coalesce=0.004, repaint=1.0)
+SMALL = Limits(
+    high=100, low=40, highest=100, skip=160, tail=50, bulk=20, chunk=30, piece=16, coalesce=0.004, repaint=1.0
+)
 
 
 def feed(fanout: Fanout, data: bytes) -> None:
@@ -74,12 +76,12 @@ def test_the_answer_to_a_key_goes_out_at_once_and_a_flood_in_few_messages():
 def test_a_page_that_acknowledges_never_has_more_in_flight_than_the_mark():
     fanout = Fanout(SMALL)
     viewer = fanout.attach("drive")
-    fanout.ack(viewer, 0)
+    fanout.ack(viewer, 0, 0.0)
     feed(fanout, b"x" * 130)
     sent = drain(fanout, viewer)
     assert SMALL.high <= len(sent) < SMALL.high + SMALL.chunk
     assert fanout.due(viewer, 200.0) is None
-    fanout.ack(viewer, len(sent))
+    fanout.ack(viewer, len(sent), 0.0)
     assert len(drain(fanout, viewer, 200.0)) == 130 - len(sent)
 
 
@@ -90,16 +92,98 @@ def test_a_client_that_never_acknowledges_is_held_back_by_tcp_alone():
     assert len(drain(fanout, viewer)) == 130
 
 
+def test_a_fast_page_may_have_as_much_in_flight_as_it_takes_in_a_twentieth_of_a_second():
+    fanout = Fanout()
+    viewer = fanout.attach("drive")
+    now = 0.0
+    fanout.ack(viewer, 0, now)
+    for speed, mark in ((1_000_000, 96 * 1024), (4_000_000, 200_000), (30_000_000, 256 * 1024), (100_000, 96 * 1024)):
+        for _ in range(20):
+            feed(fanout, b"x" * (speed // 1000))
+            drain(fanout, viewer)
+            now += 0.001
+            fanout.ack(viewer, viewer.sent, now)
+        assert viewer.high == pytest.approx(mark, rel=0.1)
+
+
+def behind(fanout: Fanout, viewer: Viewer) -> int:
+    """Put a viewer at its mark, with more waiting; how much it was sent."""
+    fanout.ack(viewer, 0, 0.0)
+    feed(fanout, b"flood\n" * 22)
+    sent = len(drain(fanout, viewer))
+    assert fanout.paused
+    return sent
+
+
+def test_who_interrupts_a_flood_on_a_slow_line_need_not_see_the_rest_of_it():
+    fanout = Fanout(SMALL)
+    viewer = fanout.attach("drive")
+    sent = behind(fanout, viewer)
+    fanout.interrupt(viewer, 10.0)
+    fanout.settle()
+    assert not fanout.paused, "what is on its way is read"
+    for _ in range(50):
+        feed(fanout, b"flood\n")
+        assert not fanout.at_once(viewer, SMALL.bulk)
+    assert fanout.held <= SMALL.tail + SMALL.piece, "and let go"
+    feed(fanout, b"\x1b[?2004h^C\n$ ")
+    assert fanout.due(viewer, 10.1) is None, "not before it has taken what it has"
+    fanout.ack(viewer, sent, 10.2)
+    assert fanout.due(viewer, 10.2) == 10.2
+    feed(fanout, b"\a")
+    assert fanout.due(viewer, 10.24) == pytest.approx(10.24 + SMALL.quiet), "it comes to rest first"
+    shown = drain(fanout, viewer, 10.3)
+    assert shown.startswith(b"\x18\x1b[!p"), "no sequence is cut, and the modes are those of now"
+    assert shown.endswith(b"\x1b[?2004hflood\nflood\nflood\nflood\nflood\n\x1b[?2004h^C\n$ \a")
+    assert shown.count(b"flood") == 5, "its first line is a whole one"
+    feed(fanout, b"next\n")
+    assert drain(fanout, viewer, 11.0) == b"next\n"
+
+
+def test_a_flood_that_cannot_be_interrupted_goes_on():
+    fanout = Fanout(SMALL)
+    viewer = fanout.attach("drive")
+    fanout.ack(viewer, behind(fanout, viewer), 9.0)
+    fanout.interrupt(viewer, 10.0)
+    assert viewer.hurries is None, "nothing is on its way"
+    sent = behind(fanout, viewer)
+    fanout.interrupt(viewer, 10.0)
+    fanout.ack(viewer, viewer.sent, 10.0)
+    for moment in range(11):
+        feed(fanout, b"flood\n")
+        due = fanout.due(viewer, 10.0 + moment / 10)
+    assert due == pytest.approx(10.0 + SMALL.hurry)
+    assert b"flood" in drain(fanout, viewer, 11.0)
+    assert sent
+
+
+@pytest.mark.parametrize("mode", ["drive", "watch"])
+@pytest.mark.parametrize("screen", [b"", b"\x1b[?1049h"])
+@pytest.mark.parametrize("speed", ["slow", "fast"])
+def test_nothing_is_left_out_for_who_is_fast_or_only_watches_nor_of_a_whole_screen(mode, screen, speed):
+    fanout = Fanout(SMALL)
+    driver, viewer = fanout.attach("drive"), fanout.attach(mode)
+    fanout.detach(driver)
+    feed(fanout, screen)
+    fanout.ack(viewer, 0, 0.0)
+    feed(fanout, b"flood\n" * 22)
+    drain(fanout, viewer)
+    if speed == "fast":
+        viewer.high = SMALL.high + 1
+    fanout.interrupt(viewer, 10.0)
+    assert (viewer.hurries is not None) == ((mode, screen, speed) == ("drive", b"", "slow"))
+
+
 def test_an_acknowledgement_of_more_than_was_sent_is_an_error():
     fanout = Fanout()
     viewer = fanout.attach("drive")
     feed(fanout, b"12345")
     drain(fanout, viewer)
-    fanout.ack(viewer, 5)
-    fanout.ack(viewer, 3)
+    fanout.ack(viewer, 5, 0.0)
+    fanout.ack(viewer, 3, 0.0)
     assert viewer.in_flight == 0
     with pytest.raises(ProtocolError):
-        fanout.ack(viewer, 6)
+        fanout.ack(viewer, 6, 0.0)
 
 
 def test_reading_rests_only_while_every_driver_is_behind_and_goes_on_below_the_low_mark():
@@ -145,7 +229,7 @@ def test_somebody_who_only_watches_holds_nobody_up():
 def test_a_slow_window_skips_ahead_once_it_has_drained_and_not_more_than_once_a_second():
     fanout = Fanout(SMALL)
     fast, slow = fanout.attach("drive"), fanout.attach("drive")
-    fanout.ack(slow, 0)
+    fanout.ack(slow, 0, 0.0)
     total = 0
     now = 0.0
     for _ in range(40):
@@ -156,11 +240,11 @@ def test_a_slow_window_skips_ahead_once_it_has_drained_and_not_more_than_once_a_
     assert total == 800, "the fast one got everything"
     assert slow.lost
     assert fanout.due(slow, now) is None, "what is in flight must reach the screen first"
-    fanout.ack(slow, slow.sent)
+    fanout.ack(slow, slow.sent, 0.0)
     assert fanout.due(slow, now) == now
     assert fanout.take(slow, now).startswith(b"\x18")
     assert fanout.repaint_wanted
-    fanout.ack(slow, slow.sent)
+    fanout.ack(slow, slow.sent, 0.0)
     for _ in range(10):
         feed(fanout, b"x" * 20)
         drain(fanout, fast, now)
@@ -230,6 +314,7 @@ steps = st.lists(
         st.tuples(st.just("feed"), st.binary(min_size=1, max_size=50)),
         st.tuples(st.just("settle"), st.just(0)),
         st.tuples(st.just("type"), st.integers(0, 3)),
+        st.tuples(st.just("interrupt"), st.integers(0, 3)),
         st.tuples(st.just("take"), st.integers(0, 3)),
         st.tuples(st.just("ack"), st.integers(0, 3)),
         st.tuples(st.just("come"), st.sampled_from(["drive", "watch"])),
@@ -245,17 +330,19 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
 ):
     """The owner's window is there all the time, others come and go, slow or dead. Upstream respects the pause.
 
+    Who interrupts a flood may miss some of it, and then goes on without a gap.
+
     As in the terminal: who has just typed may have output before it is fed, and what is fed is settled now or later.
     """
     fanout = Fanout(SMALL)
     owner = fanout.attach("drive")
     if acknowledges:
-        fanout.ack(owner, 0)
+        fanout.ack(owner, 0, 0.0)
     viewers = [owner]
     screens: dict[Viewer, bytearray] = {owner: bytearray()}
     since: dict[Viewer, int] = {owner: 0}  # Where in the stream the viewer's unbroken output begins.
     stream = bytearray()
-    other_driver = False
+    other_driver = interrupted = False
     now = 0.0
     for step, value in course:
         now += 0.5
@@ -277,31 +364,34 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
             since[viewer] = len(stream)
         elif step == "go" and isinstance(value, int) and value < len(viewers):
             fanout.detach(viewers.pop(value))
-        elif step in ("take", "type", "ack") and isinstance(value, int) and value < len(viewers):
+        elif step in ("take", "type", "interrupt", "ack") and isinstance(value, int) and value < len(viewers):
             viewer = viewers[value]
             if step == "type":
                 viewer.urgent = True
+            elif step == "interrupt":
+                fanout.interrupt(viewer, now)
+                interrupted |= viewer.hurries is not None
             elif step == "ack":
                 if viewer is not owner or acknowledges:
-                    fanout.ack(viewer, viewer.sent)
+                    fanout.ack(viewer, viewer.sent, 0.0)
             elif (due := fanout.due(viewer, now)) is not None and due <= now:
-                lost = viewer.lost
+                lost, hurried = viewer.lost, viewer.hurries is not None
                 data = fanout.take(viewer, now)
-                if lost:
+                if lost or hurried:
                     screens[viewer].clear()
-                    since[viewer] = len(stream)
+                    since[viewer] = viewer.cursor
                 else:
                     screens[viewer] += data
         for viewer in viewers:
             at = since[viewer]
             assert stream[at : at + len(screens[viewer])] == screens[viewer]
         assert fanout.held <= SMALL.skip + SMALL.piece + SMALL.bulk + 50, "memory is bounded whoever is slow"
-    if not other_driver:
+    if not other_driver and not interrupted:
         assert not owner.lost
         assert since[owner] == 0
         while len(screens[owner]) < len(stream):
             if acknowledges:
-                fanout.ack(owner, owner.sent)
+                fanout.ack(owner, owner.sent, 0.0)
             now += 1.0
             assert fanout.due(owner, now) is not None, "the owner is never stuck"
             screens[owner] += fanout.take(owner, now)

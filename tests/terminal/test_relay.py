@@ -368,6 +368,29 @@ async def test_a_page_that_acknowledges_nothing_more_holds_the_program_back(gott
     await terminals.close_all()
 
 
+async def test_ctrl_c_shows_soon_though_a_flood_is_still_on_its_way_to_a_slow_line(gotty: FakeGotty):
+    terminals = Terminals(patience=QUICK, limits=Limits(high=20_000, low=10_000, highest=20_000))
+    viewer = FakeViewer(terminals, target(gotty))
+    viewer.say({"type": "ack", "bytes": 0})
+    await viewer.until_told("hello")
+
+    async def flood() -> None:
+        while "\x03" not in gotty.typed:
+            await gotty.write(b"0123456789\r\n" * 1000)
+        await gotty.write(b"^C\r\n$ ")
+
+    writing = asyncio.create_task(flood())
+    done, _ = await asyncio.wait({writing}, timeout=0.5)
+    assert not done, "the program waits"
+    viewer.say(b"\x03")
+    await writing
+    viewer.say({"type": "ack", "bytes": len(viewer.screen)})  # It has taken what it had been sent.
+    await viewer.until(lambda: viewer.screen.endswith(b"^C\r\n$ "))
+    assert len(viewer.screen) < 120_000
+    await viewer.leave()
+    await terminals.close_all()
+
+
 async def test_typing_into_a_program_that_takes_none_is_bounded_and_said(gotty: FakeGotty, terminals: Terminals):
     gotty.deaf = True
     viewer = FakeViewer(terminals, target(gotty))
