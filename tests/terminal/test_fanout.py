@@ -136,6 +136,7 @@ def test_who_interrupts_a_flood_on_a_slow_line_need_not_see_the_rest_of_it():
     assert shown.startswith(b"\x18\x1b[!p"), "no sequence is cut, and the modes are those of now"
     assert shown.endswith(b"\x1b[?2004hflood\nflood\nflood\nflood\nflood\n\x1b[?2004h^C\n$ \a")
     assert shown.count(b"flood") == 5, "its first line is a whole one"
+    fanout.ack(viewer, viewer.sent, 10.5)
     feed(fanout, b"next\n")
     assert drain(fanout, viewer, 11.0) == b"next\n"
 
