@@ -257,6 +257,15 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await Terminal(small).is_connected()
         await expect(page.locator(".letterbox")).to_be_visible()
         await shoot(page, "terminal-letterbox")
+        await small.close()
+        await page.goto(f"{running}?watch=1")
+        await terminal.is_connected()
+        await page.locator("#menu summary").click()
+        await shoot(page, "terminal-watching")
+        await page.emulate_media(contrast="more")
+        await page.goto(running)
+        await terminal.is_connected()
+        await shoot(page, "terminal-more-contrast")
 
     await for_each(at_the_terminal, ada)
 

@@ -56,7 +56,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Hurry:
-    """Until when a viewer waits for what is on its way to come to an end, if that goes on to come."""
+    """Until when what is on its way to a viewer is let go: it has come to rest, or has come for long enough."""
 
     most: float
     quiet: float
@@ -77,6 +77,7 @@ class Viewer:
         self.high = 0  # Set by the fanout, from how fast it is.
         self.measured: tuple[float, int] | None = None  # A time, and what it had acknowledged then.
         self.hurries: Hurry | None = None
+        self.skipped = False  # It has hurried past output, so its screen is not what its next output begins on.
         self.urgent = True  # It has typed, so what comes next should reach it at once.
         self.waits_since: float | None = None  # When it was first asked when its next output is due.
         self.next_repaint = 0.0
@@ -187,7 +188,7 @@ class Fanout:
         """
         if self._fresh:
             self._look()
-        waits = viewer.in_flight + self.end - viewer.cursor >= self.limits.low and not viewer.lost
+        waits = viewer.in_flight + self.end - viewer.cursor >= self.limits.high and not viewer.lost
         slow = viewer.drives and viewer.high == self.limits.high
         if waits and slow and not self._modes.alternate_screen:
             viewer.hurries = Hurry(now + self.limits.hurry, now + self.limits.quiet, self.end)
@@ -202,6 +203,8 @@ class Fanout:
     def broken(self) -> None:
         """Upstream broke; it may come back. The next output starts afresh, so what was cut off is cancelled."""
         self.up = False
+        for viewer in self.viewers:
+            viewer.hurries = None
         if self.end:
             self.feed(CANCEL)
         self.tell(State("reconnecting"))
@@ -243,11 +246,14 @@ class Fanout:
             hurry = viewer.hurries
             if hurry.end != self.end:
                 hurry.end, hurry.quiet = self.end, now + self.limits.quiet
-            return max(now, min(hurry.quiet, hurry.most)) if viewer.in_flight <= self.limits.low else None
+            until = min(hurry.quiet, hurry.most)
+            if now < until:
+                return until
+            viewer.hurries = None
         waiting = self.end - viewer.cursor
         if not waiting or viewer.in_flight >= viewer.high:
             return None
-        if viewer.urgent or waiting >= self.limits.bulk:
+        if viewer.urgent or viewer.skipped or waiting >= self.limits.bulk:
             return now
         if viewer.waits_since is None:
             viewer.waits_since = now
@@ -257,22 +263,21 @@ class Fanout:
         """The viewer's next output message, which it is taken to have been sent."""
         if self._fresh:
             self._look()
-        if viewer.lost:
+        skipped = viewer.skipped
+        viewer.hurries = None
+        viewer.skipped = False
+        if viewer.lost or (skipped and self._modes.alternate_screen):
             viewer.lost = False
             viewer.cursor = self.end
             viewer.next_repaint = now + self.limits.repaint
             self.repaint_wanted = True
             data = self._modes.restore()
-        elif viewer.hurries is not None:
-            viewer.hurries = None
-            self._hurry(viewer)
-            rest = self._from(viewer.cursor)
-            viewer.cursor += len(rest)
-            # From the beginning of a line on, since no sequence nor character is cut there.
-            data = self._modes.restore() + rest[rest.find(b"\n") + 1 :]
         else:
             data = self._from(viewer.cursor)
             viewer.cursor += len(data)
+            if skipped:
+                # From the beginning of a line on, where there is one: no sequence nor character is cut there.
+                data = self._modes.restore() + data[data.find(b"\n") + 1 :]
         viewer.sent += len(data)
         viewer.urgent = False
         viewer.waits_since = None
@@ -295,12 +300,16 @@ class Fanout:
             waiting = end - viewer.cursor
             if waiting > self.limits.skip:
                 viewer.lost = True
+                viewer.hurries = None
+                viewer.skipped = False
             if viewer.lost:
                 continue  # It needs nothing that is read now: no reason to keep that, nor to read on.
             if viewer.hurries is not None:
-                self._hurry(viewer)
-                first, least = min(first, viewer.cursor), -viewer.high
-                continue
+                if waiting > self.limits.tail:
+                    viewer.cursor = end - self.limits.tail
+                    viewer.skipped = True
+                first = min(first, viewer.cursor)
+                continue  # Nor does it hold anybody up.
             first = min(first, viewer.cursor)
             if viewer.drives:
                 behind = viewer.in_flight + waiting - viewer.high
@@ -310,10 +319,6 @@ class Fanout:
         self.paused = least is not None and least > (self.limits.low - self.limits.high if self.paused else 0)
 
     # Inside.
-
-    def _hurry(self, viewer: Viewer) -> None:
-        """Let go of all but the last of what a viewer has not been sent."""
-        viewer.cursor = max(viewer.cursor, self.end - self.limits.tail)
 
     def _hello(self, viewer: Viewer) -> Hello:
         return Hello(viewer.mode, self.size or UNKNOWN_SIZE)

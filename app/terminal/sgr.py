@@ -2,8 +2,8 @@
 
 curses switches each attribute and each colour with a sequence of its own, and sets all of them anew whenever one goes
 off: a third of what VisiData sends for a page is that. A screen shows the same after the shorter form, whatever state it
-was in before. Pure, and without memory: each call starts by knowing nothing, so what is cut off, lost or skipped between
-two calls cannot make it wrong. It must not touch anything else, and leaves alone what it does not know.
+was in before. Pure, and without memory: each call starts by knowing nothing, so what is lost or skipped between two calls
+cannot make it wrong. It must not touch anything else, and leaves alone what it does not know.
 
 As xterm.js reads it: an ESC, and a control character of C1, ends whatever sequence or string it stands in.
 """
@@ -14,11 +14,15 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+PARAMETERS = 32  # xterm.js takes no more.
 FEW = 4  # With fewer sequences than this there is nothing to gain.
 
 # Cursor movements, erasing, scrolling, and the modes that VisiData sets all the time: none changes how text looks.
 _HARMLESS = rb"\[[0-9;]{0,16}[@A-HJ-MPSTXZ`abdefg]|[=>]|\[\?(?:1|7|12|25|100\d|2004|2026)[hl]"
 _RUN = re.compile(rb"((?:\x1b\[[0-9;]{0,40}m|\x1b\(B){1,8})|\x1b(?!%b)|\xc2[\x80-\x9f]" % _HARMLESS)
+# Where such a thing comes next, nothing can be left out whole: else a combining mark would join the letter before it, halves of
+# a character would find each other, and a letter be repeated (REP) that was not.
+_UNSAFE = re.compile(rb"$|[^ -~\x1b]|\x1b(?!\[[0-9;]{0,16}[A-HJ-MPSTXd])")
 _PART = re.compile(rb"\x1b\[([0-9;]*)m|\x1b\(B")
 
 _ON = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 7: 32, 8: 64, 9: 128}  # The parameter: the attribute's bit.
@@ -62,7 +66,7 @@ def shorten(output: bytes) -> bytes:
             known = _NOTHING
             return found[0]
         short, known = _shorter(run, known)
-        return short
+        return short if short or not _UNSAFE.match(output, found.end()) else run
 
     return _RUN.sub(shorter, output)
 
@@ -90,6 +94,8 @@ def _after(look: Look | None, parameters: bytes) -> Look | None:
     """How text looks after one SGR. None while that is unknown: there was no reset, or it says what we do not know."""
     known, look = look is not None, look or PLAIN
     numbers = [int(number or 0) for number in parameters.split(b";")]
+    if len(numbers) > PARAMETERS:
+        return None
     while numbers:
         number = numbers.pop(0)
         if number == 0:

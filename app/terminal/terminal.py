@@ -38,12 +38,15 @@ from app.terminal.events import (
     State,
     ViewerCodec,
 )
-from app.terminal.fanout import Fanout, Limits, Viewer
+from app.terminal.fanout import UNKNOWN_SIZE, Fanout, Limits, Viewer
 from app.terminal.sgr import shorten
 from app.terminal.upstream import Upstream
 from app.terminal.wire import HubTty
 
 INTERRUPT = b"\x03"  # What Ctrl-C sends, and a terminal takes for VINTR unless it is told otherwise.
+
+# So many bytes of output are shortened in a second: what a person looks at, and not what a program floods the Hub with.
+SPARE = 128 * 1024
 
 log = logging.getLogger("hub.terminal")
 
@@ -248,6 +251,7 @@ class _Terminal:
         self._redrawing: asyncio.TimerHandle | None = None
         self._vacancy: asyncio.TimerHandle | None = None  # Runs while there are no viewers.
         self._heard = 0.0
+        self._spare: float = SPARE
         # A GoTTY client is never told when it may type, so what it types before upstream is there is kept; then None.
         self._early: bytes | None = b""
         self._unsure = 0  # Bytes typed since it was last looked whether they are taken.
@@ -305,13 +309,13 @@ class _Terminal:
         if upstream is not None and client is not None and self._fanout.up:
             for frame in client.input(keys):
                 upstream.send(frame)
+            if INTERRUPT in keys:
+                self._fanout.interrupt(viewer, time.monotonic())
+                self._settle()
         elif self._early is not None:
             self._early += keys
         # Else the viewer has been told that nobody listens: to send it later would be worse than never.
         viewer.urgent = True  # What comes next should reach it at once.
-        if INTERRUPT in keys:
-            self._fanout.interrupt(viewer, time.monotonic())
-            self._settle()
         if upstream is not None and upstream.gathering:
             upstream.gather(False)
         self._typed_in.add(self.target.session_id)
@@ -384,7 +388,9 @@ class _Terminal:
         upstream.gather(False)
         upstream.rest(fanout.paused)
         if fanout.size is None:
-            return
+            if not fanout.repaint_wanted or any(viewer.drives for viewer in fanout.viewers):
+                return
+            fanout.size = UNKNOWN_SIZE  # As those who watch were told while nobody drives.
         if fanout.repaint_wanted:
             fanout.repaint_wanted = False
             if self._redrawing is None:
@@ -466,13 +472,15 @@ class _Terminal:
         if self._client is None:
             return
         said = self._client.decode(frame)
-        self._heard = time.monotonic()
+        before, self._heard = self._heard, time.monotonic()
         if not self._fanout.up:
             # GoTTY says nothing to a wrong token, so only its first frame shows that it took ours.
             self._live()
         if not isinstance(said, bytes) or not said:
             return
-        if len(said) < self._fanout.limits.bulk:
+        self._spare = min(SPARE, self._spare + SPARE * (self._heard - before))
+        if len(said) <= self._spare:
+            self._spare -= len(said)
             said = shorten(said)
         served = waiting = due = False
         for attachment in self.attached:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal
 
-from quart import Blueprint, Quart, current_app, g, jsonify, render_template, request, websocket
+from quart import Blueprint, Quart, Request, Websocket, current_app, g, jsonify, render_template, request, websocket
 from quart.typing import ResponseReturnValue
 
 from app.aio import cancel_and_wait
@@ -20,7 +20,7 @@ from app.errors import BadInput, NotFound
 from app.sessions.models import Session
 from app.sessions.state import AT_REST, State
 from app.terminal.awaited import Disconnected, serve_viewer
-from app.terminal.events import Deadline, ProtocolError, Size
+from app.terminal.events import Deadline, Mode, ProtocolError, Size
 from app.terminal.terminal import LEAVING, Terminals, TerminalTarget
 from app.web.context import hub
 from app.web.security import TTY_LIMIT, Limits, by_cookie_or_token, maybe_me, me, until_logged_out
@@ -37,7 +37,9 @@ MOST_WAIT = 30.0  # Seconds that a request may wait for a state; below every loa
 async def page(session_id: str) -> ResponseReturnValue:
     session = await hub().sessions.get(me().id, session_id)
     g.inline_styles = True  # xterm.js's DOM renderer writes style elements; without them the screen is black.
-    return await render_template("terminal.html", session=session, shown=await show(session))
+    return await render_template(
+        "terminal.html", session=session, shown=await show(session), watching=_mode(request) == "watch"
+    )
 
 
 @blueprint.get("/<session_id>/state")
@@ -160,7 +162,15 @@ async def tty(session_id: str) -> None:
     viewer = _Viewer()
     serve = partial(_serve_directly, short) if short is not None else serve_viewer
     serving = asyncio.create_task(
-        serve(hub().terminals, target, viewer, protocol=protocol, size=_size(), deadline=_deadline(session)),
+        serve(
+            hub().terminals,
+            target,
+            viewer,
+            protocol=protocol,
+            mode=_mode(websocket),
+            size=_size(),
+            deadline=_deadline(session),
+        ),
         name="serve viewer",
     )
     watching = asyncio.create_task(until_logged_out(), name="watch login")
@@ -190,6 +200,11 @@ async def _serve_directly(
                 await viewer.close(code, reason[:100])
         else:
             socket.abort()  # It takes nothing, so it would not take the goodbye either.
+
+
+def _mode(asked: Request | Websocket) -> Mode:
+    """`?watch=1` is for who only wants to look: on a second screen, on a projector."""
+    return "watch" if asked.args.get("watch") == "1" else "drive"
 
 
 def _size() -> Size | None:

@@ -32,6 +32,7 @@ export class Connection {
     url.protocol = url.protocol.replace("http", "ws");
     // A window nobody looks at does not decide the size.
     if (size) url.search = new URLSearchParams(size);
+    if (page.dataset.watch === "yes") url.searchParams.set("watch", "1");
     const socket = (this.#socket = new WebSocket(url, ["hub.tty.v1"]));
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#send({ type: "ack", bytes: 0 }); // From the first byte on, the Hub waits for us.

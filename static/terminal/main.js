@@ -8,7 +8,7 @@
  *
  * For tests and assistive tools `#terminal` has the attributes `data-terminal-state` (waiting, connecting, connected,
  * reconnecting, ended, logged-out, gone) and `data-renderer` (webgl, html), and the method `hubScreen()`, which returns the
- * lines on the screen as text.
+ * lines on the screen as text, and `hubSize()`: { cols, rows }.
  */
 
 import { ask } from "./ask.js";
@@ -103,7 +103,7 @@ function heard(message, greeted) {
       connection.ping();
       const same = message.cols === screen.size.cols && message.rows === screen.size.rows;
       if (!greeted.before && mode === "drive" && visible()) connection.resize(screen.size.cols, screen.size.rows);
-      else if (!same) screen.follow(message);
+      else if (!same || mode === "watch") screen.follow(message);
       if (!greeted.before && visible()) backToTerminal();
       greeted.before = true;
       break;
@@ -362,6 +362,7 @@ window.visualViewport?.addEventListener("resize", () => {
 
 if (document.fullscreenEnabled) byId("fullscreen").hidden = false;
 terminal.hubScreen = () => screen?.lines() ?? [];
+terminal.hubSize = () => screen?.size;
 
 const first = page.dataset.state;
 screen = await Screen.open(byId("screen"), look(), screenEvents);

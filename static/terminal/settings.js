@@ -52,13 +52,18 @@ export function openSettings() {
 
 /** Call `changed` whenever something is to look otherwise. */
 export function listen(changed) {
-  const apply = () => {
-    document.documentElement.dataset.theme = form.elements.theme.value;
-    changed();
+  const dress = () => {
+    // Who asks the system for more contrast gets it around the screen too.
+    document.documentElement.dataset.theme = look().colours === "contrast" ? "contrast" : form.elements.theme.value;
     // The colour of the browser's own bars.
     const bar = getComputedStyle(document.querySelector(".bar")).backgroundColor;
     for (const meta of document.querySelectorAll("meta[name=theme-color]")) meta.content = bar;
   };
+  const apply = () => {
+    dress();
+    changed();
+  };
+  if (contrast.matches) dress();
   for (const query of [dark, contrast]) query.addEventListener("change", apply);
   const changedByHand = () => {
     if (!form.checkValidity()) return;

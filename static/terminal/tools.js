@@ -75,6 +75,9 @@ export function setUp({ screen, may, reason }) {
       mine("Smaller font", () => choose({ size: size - 1 }), { also: "zoom" }),
       mine("Theme, font and more…", act.settings, { also: "settings preferences screen reader" }),
       mine("Keys and help", act.help, { keys: "Shift+F1" }),
+      page.dataset.watch === "yes"
+        ? mine("Work in this session", () => location.assign(location.pathname), { also: "drive type stop watching" })
+        : mine("Watch in another tab", () => window.open("?watch=1", "_blank", "noopener"), { also: "second screen projector share" }),
       mine("Back to your sessions", () => document.querySelector(".back").click()),
       ...(byId("stop").hidden ? [] : [mine("Stop the session…", act.stop, { danger: true })]),
     ];

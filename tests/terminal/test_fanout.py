@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.terminal.events import Deadline, Hello, ProtocolError, Size, State, Title
-from app.terminal.fanout import Fanout, Limits, Viewer
+from app.terminal.fanout import CANCEL, Fanout, Limits, Viewer
 
 SMALL = Limits(
     high=100, low=40, highest=100, skip=160, tail=50, bulk=20, chunk=30, piece=16, coalesce=0.004, repaint=1.0
@@ -127,12 +127,13 @@ def test_who_interrupts_a_flood_on_a_slow_line_need_not_see_the_rest_of_it():
         assert not fanout.at_once(viewer, SMALL.bulk)
     assert fanout.held <= SMALL.tail + SMALL.piece, "and let go"
     feed(fanout, b"\x1b[?2004h^C\n$ ")
-    assert fanout.due(viewer, 10.1) is None, "not before it has taken what it has"
-    fanout.ack(viewer, sent, 10.2)
-    assert fanout.due(viewer, 10.2) == 10.2
+    assert fanout.due(viewer, 10.1) == pytest.approx(10.1 + SMALL.quiet), "it comes to rest first"
     feed(fanout, b"\a")
-    assert fanout.due(viewer, 10.24) == pytest.approx(10.24 + SMALL.quiet), "it comes to rest first"
-    shown = drain(fanout, viewer, 10.3)
+    assert fanout.due(viewer, 10.14) == pytest.approx(10.14 + SMALL.quiet)
+    assert fanout.due(viewer, 10.2) is None, "not before it has taken what it has"
+    fanout.ack(viewer, sent, 10.3)
+    assert fanout.due(viewer, 10.3) == 10.3
+    shown = fanout.take(viewer, 10.3) + drain(fanout, viewer, 10.3)
     assert shown.startswith(b"\x18\x1b[!p"), "no sequence is cut, and the modes are those of now"
     assert shown.endswith(b"\x1b[?2004hflood\nflood\nflood\nflood\nflood\n\x1b[?2004h^C\n$ \a")
     assert shown.count(b"flood") == 5, "its first line is a whole one"
@@ -147,15 +148,59 @@ def test_a_flood_that_cannot_be_interrupted_goes_on():
     fanout.ack(viewer, behind(fanout, viewer), 9.0)
     fanout.interrupt(viewer, 10.0)
     assert viewer.hurries is None, "nothing is on its way"
+    behind(fanout, viewer)
+    fanout.interrupt(viewer, 10.0)
+    for moment in range(25):
+        feed(fanout, b"flood\n" * 4)
+        due = fanout.due(viewer, 10.0 + moment / 25)
+    assert due == pytest.approx(10.0 + SMALL.hurry)
+    assert fanout.due(viewer, 11.0) is None, "it has not taken what it has"
+    feed(fanout, b"flood\n" * 4)
+    assert fanout.paused, "and holds the program back again"
+    fanout.ack(viewer, viewer.sent, 11.0)
+    assert b"flood" in drain(fanout, viewer, 11.0)
+
+
+def test_who_interrupts_what_has_ended_by_itself_keeps_its_screen():
+    fanout = Fanout(SMALL)
+    viewer = fanout.attach("drive")
     sent = behind(fanout, viewer)
     fanout.interrupt(viewer, 10.0)
-    fanout.ack(viewer, viewer.sent, 10.0)
-    for moment in range(11):
-        feed(fanout, b"flood\n")
-        due = fanout.due(viewer, 10.0 + moment / 10)
-    assert due == pytest.approx(10.0 + SMALL.hurry)
-    assert b"flood" in drain(fanout, viewer, 11.0)
-    assert sent
+    fanout.settle()
+    fanout.ack(viewer, sent, 10.01)
+    feed(fanout, b"^C\n$ ")
+    assert drain(fanout, viewer, 10.02) == (b"flood\n" * 22)[sent:] + b"^C\n$ "
+    behind(fanout, viewer)
+    fanout.interrupt(viewer, 11.0)
+    assert fanout.due(viewer, 11.1) is None
+    assert viewer.hurries is None, "nothing has come, so it is over"
+
+
+def test_one_driver_in_a_hurry_takes_nothing_from_another():
+    fanout = Fanout(SMALL)
+    first, other = fanout.attach("drive"), fanout.attach("drive")
+    for viewer in (first, other):
+        fanout.ack(viewer, 0, 0.0)
+    feed(fanout, b"flood\n" * 22)
+    for viewer in (first, other):
+        drain(fanout, viewer)
+    fanout.interrupt(first, 10.0)
+    fanout.settle()
+    assert fanout.paused
+
+
+def test_who_hurries_past_the_beginning_of_a_whole_screen_has_it_drawn_anew():
+    fanout = Fanout(SMALL)
+    viewer = fanout.attach("drive")
+    sent = behind(fanout, viewer)
+    fanout.interrupt(viewer, 10.0)
+    feed(fanout, b"\x1b[?1049h" + b"all over the screen" * 5)
+    fanout.ack(viewer, sent, 10.0)
+    assert fanout.due(viewer, 10.0) == pytest.approx(10.05)
+    shown = drain(fanout, viewer, 10.1)
+    assert b"\x1b[?1049h" in shown
+    assert b"all over" not in shown
+    assert fanout.repaint_wanted
 
 
 @pytest.mark.parametrize("mode", ["drive", "watch"])
@@ -376,9 +421,13 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
                 if viewer is not owner or acknowledges:
                     fanout.ack(viewer, viewer.sent, 0.0)
             elif (due := fanout.due(viewer, now)) is not None and due <= now:
-                lost, hurried = viewer.lost, viewer.hurries is not None
+                lost, skipped, cursor = viewer.lost, viewer.skipped, viewer.cursor
                 data = fanout.take(viewer, now)
-                if lost or hurried:
+                if skipped:
+                    part = bytes(stream[cursor : viewer.cursor])
+                    assert data.startswith(CANCEL)
+                    assert data.endswith(part[part.find(b"\n") + 1 :])
+                if lost or skipped:
                     screens[viewer].clear()
                     since[viewer] = viewer.cursor
                 else:
@@ -387,13 +436,13 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
             at = since[viewer]
             assert stream[at : at + len(screens[viewer])] == screens[viewer]
         assert fanout.held <= SMALL.skip + SMALL.piece + SMALL.bulk + 50, "memory is bounded whoever is slow"
-    if not other_driver and not interrupted:
+    if not other_driver:
         assert not owner.lost
-        assert since[owner] == 0
-        while len(screens[owner]) < len(stream):
+        assert interrupted or since[owner] == 0
+        while owner.cursor < len(stream):
             if acknowledges:
                 fanout.ack(owner, owner.sent, 0.0)
             now += 1.0
             assert fanout.due(owner, now) is not None, "the owner is never stuck"
             screens[owner] += fanout.take(owner, now)
-        assert screens[owner] == stream
+        assert interrupted or screens[owner] == stream

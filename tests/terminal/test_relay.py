@@ -368,6 +368,18 @@ async def test_a_page_that_acknowledges_nothing_more_holds_the_program_back(gott
     await terminals.close_all()
 
 
+async def test_who_comes_to_watch_when_nobody_else_is_there_sees_the_program(gotty: FakeGotty, terminals: Terminals):
+    gotty.on_resize = lambda: b"drawn anew "
+    watcher = FakeViewer(terminals, target(gotty), mode="watch")
+    hello = await watcher.until_told("hello")
+    await gotty.write(b"something")
+    await watcher.until(lambda: b"something" in watcher.screen)
+    later = FakeViewer(terminals, target(gotty), mode="watch")
+    await later.until(lambda: b"drawn anew" in later.screen)
+    await gotty.until(lambda: gotty.sizes[-1:] == [(hello["cols"], hello["rows"])])
+    await asyncio.gather(watcher.leave(), later.leave())
+
+
 async def test_ctrl_c_shows_soon_though_a_flood_is_still_on_its_way_to_a_slow_line(gotty: FakeGotty):
     terminals = Terminals(patience=QUICK, limits=Limits(high=20_000, low=10_000, highest=20_000))
     viewer = FakeViewer(terminals, target(gotty))

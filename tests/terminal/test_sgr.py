@@ -75,6 +75,7 @@ BOLD = b"\x1b[;1m\x1b(B"  # After this all is known.
         (BOLD + b"a\x1b[31;2mb\x1b[22m\x1b[2mc", BOLD + b"a\x1b[31;2mb\x1b[22;2mc"),
         (BOLD + b"a\x1b[0;2mb", BOLD + b"a\x1b[;2mb"),
         (BOLD + b"a\x1b(Bb", BOLD + b"ab"),
+        (BOLD + b"a\x1b[1m\x1b[3;8Hb", BOLD + b"a\x1b[3;8Hb"),
         (BOLD + b"a\x1b(0b\x1b(Bc\x1b(Bd", BOLD + b"a\x1b(0b\x1b(Bcd"),
     ],
 )
@@ -100,6 +101,7 @@ def test_what_is_known_is_not_said_again(said: bytes, short: bytes) -> None:
         "\x1b_",
         "\u009b1m",  # and the same in one character of C1.
         "\x1b[1" + ";1" * 40 + "m",
+        "\x1b[" + 38 * ";" + "1m",
         "\x1b[3\n1m",
         "\x1b[1 q",
         "\x1b[>",
@@ -108,6 +110,12 @@ def test_what_is_known_is_not_said_again(said: bytes, short: bytes) -> None:
 )
 def test_after_what_it_does_not_know_nothing_is_left_out(between: str) -> None:
     said = BOLD + between.encode() + b"a\x1b[1mb\x1b[31mc\x1b[1md"
+    assert shorten(said) == said
+
+
+@pytest.mark.parametrize("after", ["\u0301", "\x1b[5b", "│", "\x1b7", "\x9b".encode("latin-1"), ""])
+def test_nothing_is_left_out_whole_where_its_two_sides_must_not_meet(after: str | bytes) -> None:
+    said = BOLD + b"\x1b[H\x1b[H\x1b[He\x1b[1m" + (after.encode() if isinstance(after, str) else after)
     assert shorten(said) == said
 
 
