@@ -115,12 +115,18 @@ def behind(fanout: Fanout, viewer: Viewer) -> int:
     return sent
 
 
-def test_who_interrupts_a_flood_on_a_slow_line_need_not_see_the_rest_of_it():
+def interrupted() -> tuple[Fanout, Viewer, int]:
+    """A viewer on a slow line that interrupts a flood at 10.0, and how much of it it was sent."""
     fanout = Fanout(SMALL)
     viewer = fanout.attach("drive")
     sent = behind(fanout, viewer)
     fanout.interrupt(viewer, 10.0)
     fanout.settle()
+    return fanout, viewer, sent
+
+
+def test_who_interrupts_a_flood_on_a_slow_line_need_not_see_the_rest_of_it():
+    fanout, viewer, sent = interrupted()
     assert not fanout.paused, "what is on its way is read"
     for _ in range(50):
         feed(fanout, b"flood\n")
@@ -162,11 +168,7 @@ def test_a_flood_that_cannot_be_interrupted_goes_on():
 
 
 def test_who_interrupts_what_has_ended_by_itself_keeps_its_screen():
-    fanout = Fanout(SMALL)
-    viewer = fanout.attach("drive")
-    sent = behind(fanout, viewer)
-    fanout.interrupt(viewer, 10.0)
-    fanout.settle()
+    fanout, viewer, sent = interrupted()
     fanout.ack(viewer, sent, 10.01)
     feed(fanout, b"^C\n$ ")
     assert drain(fanout, viewer, 10.02) == (b"flood\n" * 22)[sent:] + b"^C\n$ "
@@ -190,10 +192,7 @@ def test_one_driver_in_a_hurry_takes_nothing_from_another():
 
 
 def test_who_hurries_past_the_beginning_of_a_whole_screen_has_it_drawn_anew():
-    fanout = Fanout(SMALL)
-    viewer = fanout.attach("drive")
-    sent = behind(fanout, viewer)
-    fanout.interrupt(viewer, 10.0)
+    fanout, viewer, sent = interrupted()
     feed(fanout, b"\x1b[?1049h" + b"all over the screen" * 5)
     fanout.ack(viewer, sent, 10.0)
     assert fanout.due(viewer, 10.0) == pytest.approx(10.05)
