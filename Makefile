@@ -6,8 +6,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules -j2
 HUB := .venv/.stamp
 SESSION := .venv-session/.stamp
 VENDOR := static/vendor/.stamp
-# On all processors; a file's tests stay together, since they share what is slow to start.
-ALL_TESTS := --numprocesses auto --dist loadfile --no-loadscope-reorder
+# On all processors; a file's tests stay together, since they share what is slow to start. The longest files come first.
+ALL_TESTS := --numprocesses auto --dist loadfile --no-loadscope-reorder e2e tests
 DEV := .venv/.stamp-dev
 
 .PHONY: setup run test test-cluster check dev bench chaos requirements clean help

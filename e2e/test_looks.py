@@ -8,7 +8,7 @@ import random
 from app.terminal.sgr import shorten
 from e2e.browser import Browse
 
-SCREENS = 2000
+SCREENS = 1000
 PIECES = (
     *("\x1b[m", "\x1b[0m", "\x1b[0;1m", "\x1b[;7m", "\x1b[1m", "\x1b[2m", "\x1b[3m", "\x1b[4m", "\x1b[5m", "\x1b[8m"),
     *("\x1b[9m", "\x1b[22m", "\x1b[23m", "\x1b[24m", "\x1b[25m", "\x1b[27m", "\x1b[28m", "\x1b[29m", "\x1b[1;31m"),
