@@ -66,7 +66,7 @@ class Hurry:
 class Viewer:
     """One attached viewer, as the fanout sees it. Made by `Fanout.attach`."""
 
-    def __init__(self, mode: Mode, cursor: int, *, lost: bool) -> None:
+    def __init__(self, mode: Mode, cursor: int, *, lost: bool, high: int) -> None:
         self.mode: Mode = mode
         self.drives = mode == "drive"
         self.size: Size | None = None
@@ -74,7 +74,7 @@ class Viewer:
         self.lost = lost
         self.sent = 0
         self.acked: int | None = None  # None until the first ack: then TCP alone holds this viewer's output back.
-        self.high = 0  # Set by the fanout, from how fast it is.
+        self.high = high  # Its mark, from how fast it is.
         self.measured: tuple[float, int] | None = None  # A time, and what it had acknowledged then.
         self.hurries: Hurry | None = None
         self.skipped = False  # It has hurried past output, so its screen is not what its next output begins on.
@@ -134,8 +134,7 @@ class Fanout:
 
     def attach(self, mode: Mode, size: Size | None = None) -> Viewer:
         """A new viewer, at the end of the log. With output behind it, it starts lost: it needs modes and a repaint."""
-        viewer = Viewer(mode, self.end, lost=self.end > 0)
-        viewer.high = self.limits.high
+        viewer = Viewer(mode, self.end, lost=self.end > 0, high=self.limits.high)
         self.viewers.append(viewer)
         if size is not None:
             self.resize(viewer, size)
