@@ -69,6 +69,42 @@ async def test_rename_and_delete_ask_in_a_dialog_and_escape_leaves_all_as_it_was
     assert await (await ada.api.get("/api/v1/sessions")).json() == []
 
 
+async def test_a_list_that_changes_while_a_question_closes_leaves_no_empty_question(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    await ada.create(name="First", source={"sample": "penguins.csv"})
+    page = await browse(ada)
+    await page.goto(f"{url}/sessions")
+    dialog = page.get_by_role("dialog")
+    await page.get_by_role("link", name="Delete First").click()
+    await expect(dialog.get_by_role("link", name="Keep it")).to_be_focused()
+    # The list comes in the very moment in which the question is closed, before the browser says that it is.
+    await page.evaluate(
+        """() => {
+          const [dialog, list] = ["dialog", "sessions"].map((id) => document.getElementById(id));
+          dialog.addEventListener("close", () => (document.body.dataset.closed = ""), { once: true });
+          dialog.close();
+          for (const event of ["htmx:after:swap", "htmx:after:settle"])
+            list.dispatchEvent(new CustomEvent(event, { bubbles: true, detail: {} }));
+        }"""
+    )
+    await expect(page.locator("body[data-closed]")).to_be_attached()
+    await expect(dialog).to_be_hidden()
+    # One who asks again at once is asked, and what they are asked stays.
+    await page.evaluate(
+        """() => {
+          const dialog = document.getElementById("dialog");
+          dialog.addEventListener("close", () => (document.body.dataset.closed = "twice"), { once: true });
+          dialog.showModal();
+          dialog.close();
+          dialog.replaceChildren(Object.assign(document.createElement("p"), { textContent: "Really?" }));
+          dialog.dispatchEvent(new CustomEvent("htmx:after:settle", { bubbles: true, detail: {} }));
+        }"""
+    )
+    await expect(page.locator("body[data-closed=twice]")).to_be_attached()
+    await expect(dialog).to_have_text("Really?")
+
+
 async def test_a_change_in_one_tab_shows_in_the_other(url: str, ada: Person, browse: Browse) -> None:
     here = await browse(ada)
     there = await here.context.new_page()

@@ -3,11 +3,10 @@
 
 const dialog = document.getElementById("dialog");
 
-document.addEventListener("htmx:after:swap", () => {
-  if (dialog.childElementCount && !dialog.open) {
-    dialog.showModal();
-    (dialog.querySelector("[autofocus]") ?? dialog.querySelector("button"))?.focus();
-  }
+// The list swaps too, and may do so just when a question was answered and is about to be gone.
+dialog.addEventListener("htmx:after:settle", () => {
+  if (!dialog.open) dialog.showModal();
+  (dialog.querySelector("[autofocus]") ?? dialog.querySelector("button"))?.focus();
 });
 
 dialog.addEventListener("click", (event) => {
@@ -16,7 +15,8 @@ dialog.addEventListener("click", (event) => {
     dialog.close();
   }
 });
-dialog.addEventListener("close", () => dialog.replaceChildren());
+// The event comes somewhat after the closing, and the next question may be there already.
+dialog.addEventListener("close", () => dialog.open || dialog.replaceChildren());
 
 document.addEventListener("htmx:finally:request", (event) => {
   const context = event.detail.ctx;

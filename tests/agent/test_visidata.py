@@ -234,6 +234,25 @@ async def test_what_a_background_task_says_late_shows_without_a_key(folder: Path
         await client.see("late is not never")
 
 
+async def test_what_is_found_as_soon_as_a_prompt_closes_shows_without_a_key(folder: Path, home: Path) -> None:
+    """A search in the background may end after VisiData looked where the cursor is and before it waits for a key."""
+    (home / "many.csv").write_text("n\n" + "row\n" * 123 + "sought\n" + "row\n" * 376)
+    (home / ".visidatarc").write_text(
+        "draw = TableSheet.draw\n"
+        "def drawn(sheet, *args):\n sheet.cursorRowIndex, vd.found = vd.found or sheet.cursorRowIndex, 0\n draw(sheet, *args)\n"
+        "vd.found, TableSheet.draw = 0, drawn\n"
+        "def find(sheet):\n vd.found = int(vd.input('which one? '))\n"
+        "BaseSheet.find = find\nBaseSheet.addCommand('zU', 'find', 'find()')\n"
+    )
+    async with start(folder, home, "many.csv") as agent:
+        client = await agent.client()
+        await client.see("row", "500 rows")
+        await client.type("zU")
+        await client.see("which one?")
+        await client.type("123456\x7f\x7f\x7f\r")
+        await client.see("sought")
+
+
 async def test_quitting_asks_first(folder: Path, home: Path) -> None:
     async with start(folder, home, "cities.csv") as agent:
         client = await agent.client()
