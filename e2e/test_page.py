@@ -211,6 +211,27 @@ async def test_the_menu_is_worked_from_the_keyboard_and_stays_on_the_page(
     await expect(page.get_by_role("dialog", name="Keys that differ here")).to_be_visible()
 
 
+async def test_the_menu_goes_at_a_press_elsewhere_and_the_next_key_is_visidatas(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    terminal = await penguins(browse, ada, url)
+    page = terminal.page
+    menu = page.get_by_role("menu", name="Terminal")
+    for leave in [
+        lambda: page.keyboard.press("Escape"),
+        lambda: page.keyboard.press("Tab"),
+        lambda: page.locator("#status").click(),
+        lambda: page.locator("#screen").click(position={"x": 40, "y": 40}),
+    ]:
+        await page.locator("#screen").click(button="right", position={"x": 150, "y": 150})
+        await expect(menu).to_be_visible()
+        await leave()
+        await expect(menu).to_be_hidden()
+        await expect(page.get_by_role("textbox", name="Terminal input")).to_be_focused()
+    await terminal.press("F")
+    await terminal.sees("percent")
+
+
 async def test_visidata_gets_the_right_click_that_the_menu_hands_on(url: str, ada: Person, browse: Browse) -> None:
     terminal = await penguins(browse, ada, url)
     page = terminal.page

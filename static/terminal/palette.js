@@ -92,13 +92,20 @@ export function contextMenu(entries) {
     const all = items();
     const here = all.indexOf(document.activeElement);
     const to = { ArrowDown: here + 1, ArrowUp: here - 1 + all.length, Home: 0, End: all.length - 1 }[event.key];
-    if (event.key === "Tab") menu.hidePopover();
+    if (event.key === "Tab" || event.key === "Escape") menu.hidePopover();
     else if (to === undefined) return;
     else all[to % all.length].focus();
     event.preventDefault();
   });
+  // It is a manual popover: some browsers close the others again at the release of the button that opened them.
+  const elsewhere = (event) => menu.contains(event.target) || menu.hidePopover();
+  document.addEventListener("pointerdown", elsewhere, { capture: true });
+  document.addEventListener("focusin", elsewhere);
   menu.addEventListener("contextmenu", (event) => event.preventDefault());
-  menu.addEventListener("toggle", (event) => event.newState === "closed" && menu.contains(document.activeElement) && backToTerminal());
+  menu.addEventListener("toggle", (event) => {
+    const focus = document.activeElement;
+    if (event.newState === "closed" && (focus === document.body || menu.contains(focus))) backToTerminal();
+  });
 
   return (x, y) => {
     menu.replaceChildren(

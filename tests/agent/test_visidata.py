@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import shutil
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import pyte
 import pytest
-from agent_run import PROJECT, Agent, start_agent
+from agent_run import PATIENCE, PROJECT, Agent, Client, start_agent
 
 from app.agent import visidata
 
@@ -251,6 +253,49 @@ async def test_what_is_found_as_soon_as_a_prompt_closes_shows_without_a_key(fold
         await client.see("which one?")
         await client.type("123456\x7f\x7f\x7f\r")
         await client.see("sought")
+
+
+class Screen:
+    """What a client's terminal shows. VisiData sends what changed alone, so that text comes in pieces."""
+
+    def __init__(self, client: Client, columns: int, rows: int) -> None:
+        self.client = client
+        self.screen = pyte.Screen(columns, rows)
+        self.stream = pyte.ByteStream(self.screen)
+
+    async def resize(self, columns: int, rows: int) -> None:
+        self.screen.resize(rows, columns)
+        await self.client.resize(columns, rows)
+
+    async def shows(self, *texts: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not all(any(text in line for line in self.screen.display) for text in texts):
+                    await self.client.receive()
+                    seen, self.client.seen = self.client.seen, b""
+                    self.stream.feed(seen)
+        except TimeoutError as error:
+            raise AssertionError(f"looked in vain for {texts} on:\n" + "\n".join(self.screen.display)) from error
+
+
+@pytest.mark.parametrize("key", ["/", "e", "^"])
+async def test_what_is_typed_stays_when_the_window_shrinks(folder: Path, home: Path, key: str) -> None:
+    """As it does when a phone's keyboard opens or a window is tiled. What is asked for stays in sight too."""
+    (home / "many.csv").write_text("n" * 25 + "\n" + "a row of some width\n" * 60)
+    async with start(folder, home, "many.csv") as agent:
+        client = await agent.client(size=(100, 40))
+        screen = Screen(client, 100, 40)
+        await screen.shows("some width", "60 rows")
+        await client.type("j" * 30 + key)
+        await client.type("yes and more")
+        asked = "search regex: " if key == "/" else ""
+        await screen.shows(f"{asked}yes and more_")
+        for size in [(70, 12), (40, 8), (44, 20)]:
+            await screen.resize(*size)
+            await client.type("!\x7f")  # Whether it shows before the next key, or with it.
+            await screen.shows(f"{asked}yes and more_")
+        await client.type("?\r")
+        await screen.shows("0 matches", "/yes") if key == "/" else await screen.shows("yes and more? ")
 
 
 async def test_quitting_asks_first(folder: Path, home: Path) -> None:

@@ -44,6 +44,7 @@ def _host() -> None:
     @BaseSheet.after
     def execCommand(sheet, *args, **options):  # type: ignore[no-untyped-def]  # noqa: N802
         vd.numTimeouts = 0
+        typed.clear()
 
     vd.options.quitguard = True
     vd.options.motd_url = ""  # It would ask a server of VisiData's each day.
@@ -119,6 +120,33 @@ def _host() -> None:
             key_of_prompt(self, one, scr)
         return False
 
+    # When the window shrinks beneath a prompt, VisiData begins it anew; that of a cell it gives up. What was typed stays:
+    # the new prompt begins with it, and that of a cell goes to where the cursor's row is then, above the status line.
+    typed: list[tuple[str, int]] = []
+    line_of_prompt, prompt_of_cell = prompts.InputWidget.editline, Sheet.editCell
+
+    def of_a_cell(value: str) -> None:
+        """Draws nothing around what is typed; tells a cell's prompt from the others."""
+
+    @Sheet.api
+    def editCell(sheet, *args, **options):  # type: ignore[no-untyped-def]  # noqa: N802
+        return prompt_of_cell(sheet, *args, **{"updater": of_a_cell} | options)
+
+    def editline(self, scr, y, x, w, *args, **options):  # type: ignore[no-untyped-def]
+        if typed:
+            (self.value, self.current_i), self.first_action = typed.pop(), False
+        while True:
+            try:
+                return line_of_prompt(self, scr, y, x, w, *args, **options)
+            except curses.error:
+                rows, columns = scr.getmaxyx()
+                if options["updater"] is not of_a_cell or (y < rows - 1 and x + w <= columns):
+                    typed.append((self.value, self.current_i))
+                    raise
+                y, w = max(0, min(y, rows - 2)), min(w, columns)
+                x = min(x, columns - w)
+
+    prompts.InputWidget.editline = editline
     prompts.EnableCursor = Asking
     prompts.InputWidget.handle_key = handle_key
     # VisiData throws away what was typed ahead when a prompt closes; of a paste, that could be the mark that begins it.
