@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from playwright.async_api import Locator, Page, expect
+import pytest
+from playwright.async_api import Locator, Page, Route, expect
 
-from e2e.browser import PASSWORD, Browse, Person, Terminal, create_and_open, log_in, row, tap
+from e2e.browser import EVERYTHING, PASSWORD, Browse, Person, Terminal, create_and_open, log_in, row, tap
 
 COLUMNS = ("species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex", "year")
 
@@ -103,6 +104,36 @@ async def test_a_list_that_changes_while_a_question_closes_leaves_no_empty_quest
     )
     await expect(page.locator("body[data-closed=twice]")).to_be_attached()
     await expect(dialog).to_have_text("Really?")
+
+
+@pytest.mark.parametrize("failure", ["the connection breaks", "an error is the answer"])
+async def test_a_list_that_is_not_live_says_so_and_becomes_it(
+    url: str, ada: Person, browse: Browse, failure: str
+) -> None:
+    page = await browse(ada)
+
+    async def fails(route: Route) -> None:
+        await (route.abort() if failure == "the connection breaks" else route.fulfill(status=503, body="No."))
+
+    await page.route("**/sessions/events", fails, times=1)
+    await page.goto(f"{url}/sessions")
+    offline = page.get_by_text("This list is not live just now")
+    await expect(offline).to_be_visible()
+    await expect(page.locator("#notices")).to_have_text("")  # Nothing that the person did has failed.
+    await expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
+    await expect(offline).to_be_hidden(timeout=EVERYTHING)
+    await ada.create(name="First", source={"sample": "penguins.csv"})
+    await expect(row(page, "First")).to_contain_text("Running")
+
+
+async def test_a_list_whose_login_has_ended_leads_to_the_login(url: str, ada: Person, browse: Browse) -> None:
+    page = await browse(ada)
+    await page.goto(f"{url}/sessions")
+    await ada.create(name="First", source={"sample": "penguins.csv"})
+    await expect(row(page, "First")).to_contain_text("Running")  # It is live.
+    await page.context.clear_cookies()
+    await page.evaluate("document.getElementById('sessions')._htmx.sse.reader.cancel()")  # The stream ends.
+    await expect(page).to_have_url(re.compile("/login"), timeout=EVERYTHING)
 
 
 async def test_a_change_in_one_tab_shows_in_the_other(url: str, ada: Person, browse: Browse) -> None:

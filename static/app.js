@@ -31,8 +31,8 @@ create?.addEventListener("htmx:after:swap", (event) => {
   if (event.detail.ctx?.response?.status === 200) create.reset();
 });
 
-document.addEventListener("htmx:error", () => {
-  notice("The Hub could not be reached, so nothing was changed. Try again in a moment.", "error");
+document.addEventListener("htmx:error", (event) => {
+  if (event.detail.ctx?.sourceElement.id !== "sessions") notice("The Hub could not be reached, so nothing was changed. Try again in a moment.", "error");
 });
 
 function notice(text, kind) {
@@ -49,6 +49,13 @@ if (offline) {
     offline.hidden = false;
   });
   document.addEventListener("htmx:sse:after:connection", () => (offline.hidden = true));
+  // htmx takes a stream up again that has broken off, but not one that never began.
+  const list = document.getElementById("sessions");
+  list.addEventListener("htmx:finally:request", (event) => {
+    if (event.target !== list || event.detail.ctx.response?.status === 200) return;
+    offline.hidden = false;
+    setTimeout(() => htmx.trigger(list, "again"), 2000 + 2000 * Math.random());
+  });
 }
 
 // Uploads: one after the other, each with its own line. What is dropped on the sessions page can be opened at once.

@@ -72,7 +72,7 @@ def set_up(app: Quart) -> None:
             current = request.headers.get("HX-Current-URL", "")
             back = "/" + current.partition("://")[2].partition("/")[2]
         response = go(f"/login?expired=1&next={quote(back or '/sessions')}")
-        if request.headers.get("Accept", "").startswith("text/event-stream"):
+        if "text/event-stream" in request.headers.get("Accept", ""):
             response.status_code = 401
         return response
 
