@@ -2,7 +2,7 @@
 
     .venv/bin/python -m e2e.screenshots FOLDER
 
-Starts a Hub of its own and brings its sessions into each state there is. No test: nothing is compared.
+Starts Hubs of its own and brings their sessions into each state there is. No test: nothing is compared.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ Shoot = Callable[[Page, str], Awaitable[None]]
 
 async def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        hub = HubProcess(Path(temporary), HUB_MAX_RUNS="3", HUB_IDLE_TIMEOUT="3m")
-        await hub.start()
-        try:
-            async with async_playwright() as playwright:
-                browser = await launch(playwright)
-                await _all(hub, browser, playwright, folder)
-                await browser.close()
-        finally:
-            await hub.close()
+    for take, settings in [(_all, {"HUB_MAX_RUNS": "3", "HUB_IDLE_TIMEOUT": "3m"}), (_for_the_readme, {})]:
+        with tempfile.TemporaryDirectory() as temporary:
+            hub = HubProcess(Path(temporary), **settings)
+            await hub.start()
+            try:
+                async with async_playwright() as playwright:
+                    browser = await launch(playwright)
+                    await take(hub, browser, playwright, folder)
+                    await browser.close()
+            finally:
+                await hub.close()
 
 
 async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder: Path) -> None:
@@ -291,13 +292,15 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await shoot(page, "login-from-terminal")
 
     await for_each(cut_off, ada)
-    page = await (await browser.new_context(**SIZES["wide"], color_scheme="dark", storage_state=ada.state)).new_page()
-    await _for_the_readme(page, url, ada, folder)
 
 
-async def _for_the_readme(page: Page, url: str, ada: Person, folder: Path) -> None:
+async def _for_the_readme(hub: HubProcess, browser: Browser, playwright: Playwright, folder: Path) -> None:
     """The one picture that goes into docs/: films by year, counted."""
-    await ada.clear()  # So that there is a free place.
+    url = hub.url
+    page = await browser.new_page()
+    await make_first_admin(page, (await hub.said(r"http://\S+/login/link/\S+"))[0], "ada@example.org")
+    ada = await as_person(page, url, "ada@example.org", playwright)
+    page = await (await browser.new_context(**SIZES["wide"], color_scheme="dark", storage_state=ada.state)).new_page()
     # VisiData's sign for a frequency table is an emoji, for which not every machine has a font.
     await ada.api.put("/api/v1/files/.visidatarc", data="vd.getGlobals()['FreqTableSheet'].icon = '›'\n".encode())
     terminal = await create_and_open(page, url, "sample:movies.sqlite", "Films and their reviews")
