@@ -225,6 +225,7 @@ async def test_the_menu_goes_at_a_press_elsewhere_and_the_next_key_is_visidatas(
     ]:
         await page.locator("#screen").click(button="right", position={"x": 150, "y": 150})
         await expect(menu).to_be_visible()
+        await menu.click(position={"x": 1, "y": 1})  # Its edge, which is no entry: all goes on as before.
         await leave()
         await expect(menu).to_be_hidden()
         await expect(page.get_by_role("textbox", name="Terminal input")).to_be_focused()

@@ -115,12 +115,13 @@ async def test_a_list_that_is_not_live_says_so_and_becomes_it(
     async def fails(route: Route) -> None:
         await (route.abort() if failure == "the connection breaks" else route.fulfill(status=503, body="No."))
 
-    await page.route("**/sessions/events", fails, times=1)
+    await page.route("**/sessions/events", fails)
     await page.goto(f"{url}/sessions")
     offline = page.get_by_text("This list is not live just now")
     await expect(offline).to_be_visible()
     await expect(page.locator("#notices")).to_have_text("")  # Nothing that the person did has failed.
     await expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
+    await page.unroute("**/sessions/events")
     await expect(offline).to_be_hidden(timeout=EVERYTHING)
     await ada.create(name="First", source={"sample": "penguins.csv"})
     await expect(row(page, "First")).to_contain_text("Running")

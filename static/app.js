@@ -52,7 +52,8 @@ if (offline) {
   // htmx takes a stream up again that has broken off, but not one that never began.
   const list = document.getElementById("sessions");
   list.addEventListener("htmx:finally:request", (event) => {
-    if (event.target !== list || event.detail.ctx.response?.status === 200) return;
+    // At 401 the page is on its way to the login.
+    if (event.target !== list || [200, 401].includes(event.detail.ctx.response?.status)) return;
     offline.hidden = false;
     setTimeout(() => htmx.trigger(list, "again"), 2000 + 2000 * Math.random());
   });

@@ -97,14 +97,18 @@ export function contextMenu(entries) {
     else all[to % all.length].focus();
     event.preventDefault();
   });
-  // It is a manual popover: some browsers close the others again at the release of the button that opened them.
+  // It is a manual popover: some browsers close the others again at the release of the button that opened them. What
+  // those have by themselves is done here: they go at a press elsewhere, at Escape, and at a phone's way back.
+  let watcher;
   const elsewhere = (event) => menu.contains(event.target) || menu.hidePopover();
   document.addEventListener("pointerdown", elsewhere, { capture: true });
   document.addEventListener("focusin", elsewhere);
-  menu.addEventListener("contextmenu", (event) => event.preventDefault());
+  for (const kind of ["mousedown", "contextmenu"]) menu.addEventListener(kind, (event) => event.preventDefault());
   menu.addEventListener("toggle", (event) => {
+    if (event.newState === "open") return;
+    watcher?.destroy();
     const focus = document.activeElement;
-    if (event.newState === "closed" && (focus === document.body || menu.contains(focus))) backToTerminal();
+    if (focus === document.body || menu.contains(focus)) backToTerminal();
   });
 
   return (x, y) => {
@@ -124,6 +128,9 @@ export function contextMenu(entries) {
       }),
     );
     menu.showPopover();
+    watcher?.destroy(); // Closing and opening at once is one toggle, or none.
+    watcher = window.CloseWatcher && new CloseWatcher();
+    watcher?.addEventListener("close", () => menu.hidePopover());
     // Beside the pointer, and whole.
     menu.style.left = `${Math.max(4, Math.min(x, innerWidth - menu.offsetWidth - 4))}px`;
     menu.style.top = `${Math.max(4, Math.min(y, innerHeight - menu.offsetHeight - 4))}px`;

@@ -265,6 +265,7 @@ class Screen:
 
     async def resize(self, columns: int, rows: int) -> None:
         self.screen.resize(rows, columns)
+        self.screen.erase_in_display(2)  # So that what it shows then is what has come since.
         await self.client.resize(columns, rows)
 
     async def shows(self, *texts: str) -> None:
@@ -276,6 +277,10 @@ class Screen:
                     self.stream.feed(seen)
         except TimeoutError as error:
             raise AssertionError(f"looked in vain for {texts} on:\n" + "\n".join(self.screen.display)) from error
+
+
+# Down, narrow and high again, and by one line.
+SHRINKING = [(70, 12), (40, 8), (44, 20), (44, 19)]
 
 
 @pytest.mark.parametrize("key", ["/", "e", "^"])
@@ -290,12 +295,44 @@ async def test_what_is_typed_stays_when_the_window_shrinks(folder: Path, home: P
         await client.type("yes and more")
         asked = "search regex: " if key == "/" else ""
         await screen.shows(f"{asked}yes and more_")
-        for size in [(70, 12), (40, 8), (44, 20)]:
+        for size in SHRINKING:
             await screen.resize(*size)
-            await client.type("!\x7f")  # Whether it shows before the next key, or with it.
             await screen.shows(f"{asked}yes and more_")
+            if key == "e":
+                assert "yes and more_" not in screen.screen.display[-1], "The status line stays free."
         await client.type("?\r")
         await screen.shows("0 matches", "/yes") if key == "/" else await screen.shows("yes and more? ")
+
+
+async def test_a_cell_that_is_edited_comes_into_sight_when_the_window_narrows(folder: Path, home: Path) -> None:
+    (home / "wide.csv").write_text("a,b,c\n" + ",".join(["some words and more"] * 3) + "\n")
+    async with start(folder, home, "wide.csv") as agent:
+        client = await agent.client(size=(100, 20))
+        screen = Screen(client, 100, 20)
+        await screen.shows("1 rows")
+        await client.type("lleabc")
+        await screen.shows("abc_")
+        await screen.resize(30, 20)
+        await screen.shows("abc_")
+        await client.type("d\r")
+        await screen.resize(100, 20)
+        await screen.shows("abcd ")
+
+
+async def test_the_first_key_still_replaces_after_the_window_has_changed(folder: Path, home: Path) -> None:
+    """Else an edit of 3750 by 7 would be 73750."""
+    (home / "many.csv").write_text("number\n" + "3750\n" * 60)
+    async with start(folder, home, "many.csv") as agent:
+        client = await agent.client(size=(80, 40))
+        screen = Screen(client, 80, 40)
+        await screen.shows("60 rows")
+        await client.type("j" * 30 + "e")
+        await screen.shows("3750_")
+        for size in [*SHRINKING, (80, 40)]:
+            await screen.resize(*size)
+            await screen.shows("3750_")
+        await client.type("7\r")
+        await screen.shows(" 7 ")
 
 
 async def test_quitting_asks_first(folder: Path, home: Path) -> None:

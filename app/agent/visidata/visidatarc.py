@@ -114,37 +114,47 @@ def _host() -> None:
     key_of_prompt = prompts.InputWidget.handle_key
 
     def handle_key(self, key, scr):  # type: ignore[no-untyped-def]
+        if key == "KEY_RESIZE":  # VisiData takes it for the first key, after which what is typed no longer replaces.
+            return False
         if not isinstance(key, Pasted):
             return key_of_prompt(self, key, scr)
         for one in key:  # Drawn once, when all of them are in.
             key_of_prompt(self, one, scr)
         return False
 
-    # When the window shrinks beneath a prompt, VisiData begins it anew; that of a cell it gives up. What was typed stays:
-    # the new prompt begins with it, and that of a cell goes to where the cursor's row is then, above the status line.
-    typed: list[tuple[str, int]] = []
+    # When the window shrinks beneath a prompt, VisiData begins it anew; that of a cell it gives up, or leaves out of sight.
+    # What was typed stays: the new prompt begins with it, and that of a cell goes to the last line above the status.
+    typed: list[tuple[str, int, bool]] = []
     line_of_prompt, prompt_of_cell = prompts.InputWidget.editline, Sheet.editCell
 
     def of_a_cell(value: str) -> None:
-        """Draws nothing around what is typed; tells a cell's prompt from the others."""
+        """Tells a cell's prompt from the others, which draw what they ask around what is typed."""
 
     @Sheet.api
     def editCell(sheet, *args, **options):  # type: ignore[no-untyped-def]  # noqa: N802
         return prompt_of_cell(sheet, *args, **{"updater": of_a_cell} | options)
 
     def editline(self, scr, y, x, w, *args, **options):  # type: ignore[no-untyped-def]
+        def in_sight(value: str) -> None:  # Called before each drawing.
+            rows, columns = scr.getmaxyx()
+            if x >= columns or (y > rows - 2 and rows > 1):
+                raise curses.error("out of sight")
+
         if typed:
-            (self.value, self.current_i), self.first_action = typed.pop(), False
+            self.value, self.current_i, self.first_action = typed.pop()
+        movable = options["updater"] is of_a_cell
+        if movable:
+            options["updater"] = in_sight
         while True:
             try:
                 return line_of_prompt(self, scr, y, x, w, *args, **options)
             except curses.error:
                 rows, columns = scr.getmaxyx()
-                if options["updater"] is not of_a_cell or (y < rows - 1 and x + w <= columns):
-                    typed.append((self.value, self.current_i))
+                place = max(0, min(y, rows - 2)), max(0, min(x, columns - min(w, columns))), min(w, columns)
+                if not movable or place == (y, x, w):
+                    typed.append((self.value, self.current_i, self.first_action))
                     raise
-                y, w = max(0, min(y, rows - 2)), min(w, columns)
-                x = min(x, columns - w)
+                y, x, w = place
 
     prompts.InputWidget.editline = editline
     prompts.EnableCursor = Asking
