@@ -21,11 +21,13 @@ from app.db.embedded import PrivatePostgres, ServerFile, parse_server_file
 from app.errors import SettingsError, Unavailable
 
 # A Hub as far as its database goes: starts it, says where, and stops using it when told to.
+# Ctrl-C is for it also where these tests were started in the background of a script, whose programs are deaf to it.
 HUB = """
-import sys
+import signal, sys
 from pathlib import Path
 from app.db.embedded import PrivatePostgres
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 postgres = PrivatePostgres(Path(sys.argv[1]))
 print(postgres.start(), flush=True)
 sys.stdin.readline()
