@@ -42,9 +42,9 @@ async def serve(settings: Settings) -> int:
 
     def leave(at_once: bool) -> None:
         if not leaving.is_set():
+            leaving.set()
             _be_gone_in(settings.linger.total_seconds() + GONE_AFTER)
             _say("\nStopping. Sessions go on, and are found again at the next start.")
-        leaving.set()
         if at_once:
             hurry.set()
 
@@ -141,7 +141,13 @@ async def _accepts(address: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Who read it has ended, as `tee` does at Ctrl-C. That keeps the Hub neither from serving nor from stopping.
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, sys.stdout.fileno())
+        os.close(nobody)
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -157,7 +163,8 @@ def _be_gone_in(seconds: float) -> None:
     """
 
     def go() -> None:
-        print("hub: not everything has ended in time; leaving all the same.", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # Nobody may read it any more.
+            print("hub: not everything has ended in time; leaving all the same.", file=sys.stderr, flush=True)
         os._exit(0)
 
     timer = threading.Timer(seconds, go)

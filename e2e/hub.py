@@ -98,6 +98,10 @@ class HubProcess:
         if self._process is not None:
             await self.end(signal.SIGTERM)
         await asyncio.to_thread(self._end_runs)
+        await self.read_no_more()
+
+    async def read_no_more(self) -> None:
+        """Close the pipe that it prints into, as a log collector does that ends."""
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)

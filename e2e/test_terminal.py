@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from playwright.async_api import expect
 
 from e2e.browser import Browse, Person, Terminal, create_and_open, row
@@ -83,6 +84,15 @@ async def test_a_killed_hub_comes_back_to_the_same_page_without_a_click(
     await _is_as_it_was_left(terminal)
     await page.goto(f"{mortal_hub.url}/sessions")
     await expect(row(page, "penguins.csv")).to_contain_text("Running")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_hub_stops_though_nobody_reads_what_it_prints_any_more(
+    mortal_hub: HubProcess, number: signal.Signals
+) -> None:
+    """As `hub serve | tee log` at Ctrl-C, where tee may end first."""
+    await mortal_hub.read_no_more()
+    assert await mortal_hub.end(number) == 0
 
 
 async def test_a_restarted_hub_says_goodbye_and_finds_its_sessions_again(
