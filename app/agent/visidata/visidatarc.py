@@ -38,14 +38,6 @@ def _host() -> None:
     # After a key VisiData draws all anew for some time, for what may have changed by itself. While something runs in the
     # background it always does, so once more is enough: each costs as much as the key did, and is sent to the page.
     vd.timeouts_before_idle = 6  # Counted each time it asks how long to wait, about three times for each drawing.
-
-    # A prompt and a menu use that time up while they are open. What is found as soon as they close (the end of a search
-    # in the background, between VisiData's look at the cursor and its drawing) would show with the next key only.
-    @BaseSheet.after
-    def execCommand(sheet, *args, **options):  # type: ignore[no-untyped-def]  # noqa: N802
-        vd.numTimeouts = 0
-        typed.clear()
-
     vd.options.quitguard = True
     vd.options.motd_url = ""  # It would ask a server of VisiData's each day.
     if shutil.which("free"):  # VisiData asks it how much memory is left.
@@ -155,6 +147,13 @@ def _host() -> None:
                     typed.append((self.value, self.current_i, self.first_action))
                     raise
                 y, x, w = place
+
+    # A prompt and a menu use up, while they are open, the time in which VisiData draws by itself. What is found as soon as
+    # they close (by a search that ends between its look at the cursor and its drawing) would show with the next key only.
+    @BaseSheet.after
+    def execCommand(sheet, *args, **options):  # type: ignore[no-untyped-def]  # noqa: N802
+        vd.numTimeouts = 0
+        typed.clear()  # A prompt that was not begun anew leaves it.
 
     prompts.InputWidget.editline = editline
     prompts.EnableCursor = Asking
