@@ -268,10 +268,10 @@ class Screen:
         self.screen.erase_in_display(2)  # So that what it shows then is what has come since.
         await self.client.resize(columns, rows)
 
-    async def shows(self, *texts: str) -> None:
+    async def shows(self, *texts: str, lines: slice = slice(None)) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                while not all(any(text in line for line in self.screen.display) for text in texts):
+                while not all(any(text in line for line in self.screen.display[lines]) for text in texts):
                     await self.client.receive()
                     seen, self.client.seen = self.client.seen, b""
                     self.stream.feed(seen)
@@ -333,6 +333,7 @@ async def test_the_first_key_still_replaces_after_the_window_has_changed(folder:
             await screen.shows("3750_")
         await client.type("7\r")
         await screen.shows(" 7 ")
+        await screen.shows("60 rows", lines=slice(-1, None))  # The sheet fills the window again.
 
 
 async def test_quitting_asks_first(folder: Path, home: Path) -> None:

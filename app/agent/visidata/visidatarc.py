@@ -107,6 +107,7 @@ def _host() -> None:
 
     def handle_key(self, key, scr):  # type: ignore[no-untyped-def]
         if key == "KEY_RESIZE":  # VisiData takes it for the first key, after which what is typed no longer replaces.
+            vd.windowConfig |= {"h": 0}  # And misses it when the window has its old size again as the prompt closes.
             return False
         if not isinstance(key, Pasted):
             return key_of_prompt(self, key, scr)
