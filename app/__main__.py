@@ -20,6 +20,7 @@ from app.aio import Supervisor
 from app.db.database import Database
 from app.doctor import findings
 from app.errors import HubError, SettingsError
+from app.output import complain, finish, say
 from app.settings import Settings
 
 
@@ -42,18 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     create.add_argument("--label", default="made on the command line", help="what it is for")
     create.set_defaults(run=token_create)
     commands.add_parser("doctor", help="look for what is missing or wrong").set_defaults(run=doctor)
-    arguments = parser.parse_args(argv)
     try:
+        arguments = parser.parse_args(argv)
         settings = Settings.from_env()
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         command: Callable[[Settings, argparse.Namespace], Awaitable[int]] = arguments.run
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(command(settings, arguments))  # type: ignore[arg-type]
     except (SettingsError, HubError) as error:
-        print(f"hub: {error}", file=sys.stderr)
+        complain(f"hub: {error}")
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        finish()
 
 
 async def serve(settings: Settings, _: argparse.Namespace) -> int:
@@ -75,7 +78,7 @@ async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
 
 async def migrate(settings: Settings, _: argparse.Namespace) -> int:
     async with _accounts(settings):
-        print("The tables are up to date.")
+        say("The tables are up to date.")
     return 0
 
 
@@ -85,11 +88,9 @@ async def user_add(settings: Settings, arguments: argparse.Namespace) -> int:
         password = await asyncio.to_thread(getpass, "Password: ")
     async with _accounts(settings) as accounts:
         account = await accounts.add(arguments.email, admin=arguments.admin, password=password)
-        print(f"{account.email} has an account{' and is an administrator' if account.admin else ''}.")
+        say(f"{account.email} has an account{' and is an administrator' if account.admin else ''}.")
         if not password:
-            print(
-                f"This link logs in once, within 7 days:\n\n    {await accounts.make_link(account, INVITE_LIFETIME)}\n"
-            )
+            say(f"This link logs in once, within 7 days:\n\n    {await accounts.make_link(account, INVITE_LIFETIME)}\n")
     return 0
 
 
@@ -98,7 +99,7 @@ async def token_create(settings: Settings, arguments: argparse.Namespace) -> int
         account = await accounts.find(arguments.email)
         if account is None:
             raise SettingsError(f"There is no account for {arguments.email}. Make one: hub user add {arguments.email}")
-        print(await accounts.make_token(account, arguments.label))
+        say(await accounts.make_token(account, arguments.label))
     return 0
 
 
@@ -112,7 +113,7 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
 
     async for mark, what, words in findings(settings, people):
         broken = broken or mark == "BAD"
-        print(f"{mark:>4}  {what}: {words}", flush=True)
+        say(f"{mark:>4}  {what}: {words}")
     return 1 if broken else 0
 
 

@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from quart import Quart
 from app.aio import cancel_and_wait, within
 from app.errors import SettingsError
 from app.factory import create_app
+from app.output import complain, say
 from app.settings import Settings
 from app.web.sockets import Socket
 
@@ -36,7 +36,7 @@ async def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Raises SettingsError for what keeps the Hub from starting."""
     began = time.monotonic()
     listener = _bind(settings.bind)
-    app = create_app(settings, say=_say)
+    app = create_app(settings, say=say)
     leaving, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -44,7 +44,7 @@ async def serve(settings: Settings) -> int:
         if not leaving.is_set():
             leaving.set()
             _be_gone_in(settings.linger.total_seconds() + GONE_AFTER)
-            _say("\nStopping. Sessions go on, and are found again at the next start.")
+            say("\nStopping. Sessions go on, and are found again at the next start.")
         if at_once:
             hurry.set()
 
@@ -64,7 +64,7 @@ async def serve(settings: Settings) -> int:
     server = Server(config(app, settings))
     running = asyncio.create_task(server.serve([listener]), name="serve")
     await _accepts(settings.bind)
-    _say(f"VisiData Hub is at {settings.public_url} ({time.monotonic() - began:.1f} s). Ctrl-C stops it.")
+    say(f"VisiData Hub is at {settings.public_url} ({time.monotonic() - began:.1f} s). Ctrl-C stops it.")
     await leaving.wait()
     await app.extensions["hand_over"]()
     # Until load balancers have noticed, browsers that are let go would only come back here.
@@ -140,16 +140,6 @@ async def _accepts(address: str) -> None:
         return
 
 
-def _say(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Who read it has ended, as `tee` does at Ctrl-C. That keeps the Hub neither from serving nor from stopping.
-        nobody = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nobody, sys.stdout.fileno())
-        os.close(nobody)
-
-
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what goes wrong where nobody waits for it; that somebody was cut off when the Hub stops is not wrong."""
     if not isinstance(context.get("exception"), asyncio.CancelledError):
@@ -163,8 +153,7 @@ def _be_gone_in(seconds: float) -> None:
     """
 
     def go() -> None:
-        with contextlib.suppress(OSError):  # Nobody may read it any more.
-            print("hub: not everything has ended in time; leaving all the same.", file=sys.stderr, flush=True)
+        complain("hub: not everything has ended in time; leaving all the same.")
         os._exit(0)
 
     timer = threading.Timer(seconds, go)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
 
 from e2e.browser import Browse, Person, Terminal, create_and_open, row
-from e2e.hub import HubProcess
+from e2e.hub import HubProcess, fetch
 
 
 async def _at_row_3_of_islands(terminal: Terminal) -> None:
@@ -87,12 +88,19 @@ async def test_a_killed_hub_comes_back_to_the_same_page_without_a_click(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_hub_stops_though_nobody_reads_what_it_prints_any_more(
-    mortal_hub: HubProcess, number: signal.Signals
+async def test_a_hub_serves_and_stops_though_nobody_reads_what_it_prints_any_more(
+    tmp_path: Path, number: signal.Signals
 ) -> None:
-    """As `hub serve | tee log` at Ctrl-C, where tee may end first."""
-    await mortal_hub.read_no_more()
-    assert await mortal_hub.end(number) == 0
+    """As `hub serve 2>&1 | tee log` at Ctrl-C, where tee may end first."""
+    hub = HubProcess(tmp_path, HUB_ACCESS_LOG="true")
+    await hub.start()
+    try:
+        await hub.read_no_more()
+        status, _ = await fetch(hub, "/login")  # Which it logs.
+        assert status == 200
+        assert await hub.end(number) == 0
+    finally:
+        await hub.close()
 
 
 async def test_a_restarted_hub_says_goodbye_and_finds_its_sessions_again(

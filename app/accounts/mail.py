@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 
 from app.errors import Unavailable
+from app.output import say
 
 
 class Mailer(Protocol):
@@ -25,7 +26,7 @@ class PrintMailer:
 
     async def send(self, to: str, subject: str, text: str) -> None:
         indented = "\n".join(f"    {line}" for line in text.splitlines())
-        print(f"\nMail to {to}: {subject}\n\n{indented}\n", flush=True)  # noqa: T201  (that is its job)
+        say(f"\nMail to {to}: {subject}\n\n{indented}\n")
 
 
 class SmtpMailer:
