@@ -95,6 +95,39 @@ async def test_coming_to_look_is_no_key(folder: Path, home: Path) -> None:
         await client.see("exit VisiData")
 
 
+CLICK = "\x1b[<{0};{1};{2}M\x1b[<{0};{1};{2}m"  # Button, column and row; the places count from 1.
+LEFT, RIGHT = 0, 2
+
+
+async def test_a_click_does_the_same_however_fast_it_is(folder: Path, home: Path) -> None:
+    """As one that VisiData only comes to when both the press and the release are there."""
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client(size=(80, 24))
+        await client.see("Köln", "3 rows")
+        await client.type(CLICK.format(RIGHT, 3, 4))
+        await client.see("edit-cell")
+        await client.type("京都\r")
+        await client.see("京都")
+        await client.type(CLICK.format(RIGHT, 3, 5) * 2)
+        await client.see("edit-cell")
+        await client.type("\x03")
+        await client.type("zY")
+        copied = await client.find(rb"\x1b\]52;c;([^\x07]*)\x07")
+        assert base64.b64decode(copied[1]).decode() == "São Paulo"
+        await client.type(CLICK.format(LEFT, 7, 1))
+        await client.see("Open new empty sheet")  # The menu "File" is open, and stays so.
+
+
+async def test_a_click_leaves_nothing_in_the_prompt_that_it_opens(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client(size=(80, 24))
+        await client.see("Köln", "3 rows")
+        await client.type(CLICK.format(RIGHT, 4, 24))  # On the sheet's name.
+        await client.see("rename")
+        await client.type("towns\r")
+        await client.see("1›towns|")
+
+
 @pytest.mark.parametrize("where", ["as installed", "in a folder with spaces"])
 async def test_copying_reaches_the_terminal(folder: Path, home: Path, tmp_path: Path, where: str) -> None:
     config = visidata.CONFIG

@@ -109,6 +109,9 @@ def _host() -> None:
         if key == "KEY_RESIZE":  # VisiData takes it for the first key, after which what is typed no longer replaces.
             vd.windowConfig |= {"h": 0}  # And misses it when the window has its old size again as the prompt closes.
             return False
+        if key == "KEY_MOUSE":  # The release of the press that opened it. VisiData lets go of the mouse in prompts.
+            parts_of_click.clear()
+            return False
         if not isinstance(key, Pasted):
             return key_of_prompt(self, key, scr)
         for one in key:  # Drawn once, when all of them are in.
@@ -162,11 +165,34 @@ def _host() -> None:
     # VisiData throws away what was typed ahead when a prompt closes; of a paste, that could be the mark that begins it.
     curses.flushinp = lambda: None
 
+    # A button that is pressed and let go while VisiData is busy comes to it as one click, or as a double one, for which most
+    # sheets have no command. They have for its parts, as which it comes at all other times.
+    parts_of_click: list[tuple[int, ...]] = []
+    mouse_event = curses.getmouse
+
+    def getmouse() -> Any:
+        if not parts_of_click:
+            *where, state = mouse_event()
+            for button in range(1, 6):
+                for times, kind in enumerate(("CLICKED", "DOUBLE_CLICKED", "TRIPLE_CLICKED"), start=1):
+                    click = getattr(curses, f"BUTTON{button}_{kind}", 0)
+                    if state & click:
+                        for part in ("PRESSED", "RELEASED") * times:
+                            part_state = state & ~click | getattr(curses, f"BUTTON{button}_{part}")
+                            parts_of_click.append((*where, part_state))
+                        return parts_of_click.pop(0)
+            return (*where, state)
+        return parts_of_click.pop(0)
+
+    curses.getmouse = getmouse
+
     key_of_visidata = VisiData.getkeystroke
 
     @VisiData.api
     def getkeystroke(vd, scr, vs=None):  # type: ignore[no-untyped-def]
-        key = key_of_visidata(vd, scr, vs)
+        key = "KEY_MOUSE" if parts_of_click else key_of_visidata(vd, scr, vs)
+        if key == "KEY_MOUSE" and not vd.mousereg and not asking:
+            vd.draw_all()  # What is where is forgotten with each command, and known again when all is drawn.
         if key == "Alt+[" and (text := pasted(vd, scr)) is not None:
             if asking:
                 return Pasted(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text))
