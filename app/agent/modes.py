@@ -57,6 +57,10 @@ class ModeTracker:
         self._encoding = 0
         self._switches = dict(_SWITCHES)
 
+    def is_on(self, mode: int) -> bool:
+        """Whether a mode of DECSET is on that is kept here and neither the mouse's nor a screen's; 66 is DECKPAM."""
+        return self._switches[mode]
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream. Cuts may fall anywhere, within a sequence or a character too."""
         if self._rest:

@@ -16,6 +16,7 @@ Times are seconds of any steady clock. Positions are counts of bytes since the l
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ UNKNOWN_SIZE = Size(80, 24)  # What a viewer is told while no driver has said ho
 
 # Ends whatever escape sequence or string a screen may be in the middle of (ECMA-48: CANCEL).
 CANCEL = b"\x18"
+
+# Moves the cursor and sets the modes of the keys, and nothing else. VisiData sends it before each page, and when idle.
+_UNSEEN = re.compile(rb"(?:\r|\x1b\[[0-9;]{0,16}[A-H`adef]|\x1b\[\?1h|\x1b=)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class Limits:
     skip: int = 512 * 1024
     bulk: int = 16 * 1024  # So much output is worth a message of its own,
     chunk: int = 64 * 1024  # and this is the largest.
+    full: int = 1000  # GoTTY reads 1,021 or 1,024 at once. So much is no echo, but the beginning of something.
+    unseen: int = 256  # So much that changes nothing to see waits for what does.
     piece: int = 4096  # What comes in smaller pieces is kept in ones of this size, so that they are few.
     coalesce: float = 0.004  # A quarter of a frame at 60 Hz: nobody sees it, and a repaint becomes few messages.
     repaint: float = 1.0  # Least time between two repaints for one viewer that cannot keep up.
@@ -121,6 +127,7 @@ class Fanout:
         self._log: deque[bytes] = deque()
         self._fresh: list[bytes] = []  # Output that has not been looked at, nor put into the log.
         self._fresh_at = 0  # The position of its first byte.
+        self._unseen = b""  # Output that waits to go with what comes next.
         self._modes = ModeTracker()
         self._title = ""
         self._deadline: Deadline | None = None
@@ -187,7 +194,8 @@ class Fanout:
         """
         if self._fresh:
             self._look()
-        waits = viewer.in_flight + self.end - viewer.cursor >= self.limits.high and not viewer.lost
+        # While reading rests, as it does until the viewer is below its low mark, what waits is in the program's hands.
+        waits = (self.paused or viewer.in_flight + self.end - viewer.cursor >= self.limits.high) and not viewer.lost
         slow = viewer.drives and viewer.high == self.limits.high
         if waits and slow and not self._modes.alternate_screen:
             viewer.hurries = Hurry(now + self.limits.hurry, now + self.limits.quiet, self.end)
@@ -202,17 +210,37 @@ class Fanout:
     def broken(self) -> None:
         """Upstream broke; it may come back. The next output starts afresh, so what was cut off is cancelled."""
         self.up = False
+        self._unseen = b""
         for viewer in self.viewers:
             viewer.hurries = None
         if self.end:
             self.feed(CANCEL)
         self.tell(State("reconnecting"))
 
+    def hold(self, data: bytes) -> bytes:
+        """What is to be sent now of the program's output: all so far, or nothing while that changes nothing to see.
+
+        It then goes with what comes next. Nobody sees where a hidden cursor is; so one message for a key is not three.
+        """
+        if self._unseen:
+            data, self._unseen = self._unseen + data, b""
+        if len(data) > self.limits.unseen or not _UNSEEN.fullmatch(data):
+            return data
+        if self._fresh:
+            self._look()
+        modes = self._modes
+        if modes.is_on(25) or (b"?" in data and not modes.is_on(1)) or (b"=" in data and not modes.is_on(66)):
+            return data
+        self._unseen = data
+        return b""
+
     def at_once(self, viewer: Viewer, size: int) -> bool:
         """Whether a viewer is to have the next `size` bytes of output before they are fed. It is taken to have been sent them.
 
-        That is for the answer to a key, where every microsecond is on somebody's way, and for bulk, which saves a copy.
+        That is for the echo of a key, where every microsecond is on somebody's way, and for bulk, which saves a copy.
         """
+        if viewer.urgent and (size >= self.limits.full or self._draws()):
+            viewer.urgent = False  # Half a drawing is of no use to anybody, and the rest is some milliseconds away.
         if (
             not (viewer.urgent or size >= self.limits.bulk)
             or viewer.cursor != self.end
@@ -327,6 +355,10 @@ class Fanout:
             for viewer in self.viewers:
                 if viewer is not but:
                     viewer.tell(self._hello(viewer))
+
+    def _draws(self) -> bool:
+        """Whether the program draws its screen, and nobody types into a line. As far as that has been looked at."""
+        return self._modes.alternate_screen and not self._modes.is_on(25)
 
     def _look(self) -> None:
         """Look at what is fresh, and put it into the log."""

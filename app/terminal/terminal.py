@@ -476,7 +476,7 @@ class _Terminal:
         if not self._fanout.up:
             # GoTTY says nothing to a wrong token, so only its first frame shows that it took ours.
             self._live()
-        if not isinstance(said, bytes) or not said:
+        if not isinstance(said, bytes) or not (said := self._fanout.hold(said)):
             return
         self._spare = min(SPARE, self._spare + SPARE * (self._heard - before))
         if len(said) <= self._spare:

@@ -10,7 +10,18 @@ from app.terminal.events import Deadline, Hello, ProtocolError, Size, State, Tit
 from app.terminal.fanout import CANCEL, Fanout, Limits, Viewer
 
 SMALL = Limits(
-    high=100, low=40, highest=100, skip=160, tail=50, bulk=20, chunk=30, piece=16, coalesce=0.004, repaint=1.0
+    high=100,
+    low=40,
+    highest=100,
+    skip=160,
+    tail=50,
+    bulk=20,
+    chunk=30,
+    full=15,
+    unseen=12,
+    piece=16,
+    coalesce=0.004,
+    repaint=1.0,
 )
 
 
@@ -71,6 +82,80 @@ def test_the_answer_to_a_key_goes_out_at_once_and_a_flood_in_few_messages():
     feed(fanout, b"after a while")
     assert fanout.due(viewer, 11.0) == pytest.approx(11.004), "as much as comes together goes out together"
     assert fanout.due(viewer, 11.002) == pytest.approx(11.004)
+
+
+def test_what_shows_nothing_goes_with_what_comes_next():
+    """VisiData moves its hidden cursor before each page and after it."""
+    fanout = Fanout()
+    feed(fanout, b"\x1b[?25l\x1b[?1h\x1b=")
+    assert fanout.hold(b"\x1b[50;200H") == b""
+    assert fanout.hold(b"\x1b[1;132H\x1b[?1h\x1b=\r") == b""
+    assert fanout.hold(b"\x1b[3;8Hpage") == b"\x1b[50;200H\x1b[1;132H\x1b[?1h\x1b=\r\x1b[3;8Hpage"
+    assert fanout.hold(b"next") == b"next"
+
+
+@pytest.mark.parametrize(
+    ("before", "output"),
+    [
+        (b"\x1b[?25l\x1b[?25h", b"\x1b[5;5H"),
+        (b"\x1b[?25l", b"\x1b[5;5H\x1b[?25h"),
+        (b"\x1b[?25l\x1b[?1l", b"\x1b[?1h"),
+        (b"\x1b[?25l\x1b>", b"\x1b="),
+        (b"\x1b[?25l", b"\x1b[5;5Hx"),
+        (b"\x1b[?25l", b"\x1b[2J"),
+        (b"\x1b[?25l", b"\r\n"),
+        (b"\x1b[?25l", b"\x1b[5;5H" * 50),
+    ],
+    ids=[
+        "a cursor that shows",
+        "one that comes",
+        "what arrows send",
+        "the keypad",
+        "text",
+        "erasing",
+        "a line",
+        "much",
+    ],
+)
+def test_what_may_matter_to_somebody_does_not_wait(before: bytes, output: bytes):
+    fanout = Fanout()
+    feed(fanout, before)
+    assert fanout.hold(output) == output
+
+
+def test_what_shows_nothing_is_not_kept_for_another_connection():
+    fanout = Fanout()
+    fanout.connected()
+    feed(fanout, b"\x1b[?25l")
+    assert fanout.hold(b"\r") == b""
+    fanout.broken()
+    assert fanout.hold(b"anew") == b"anew"
+
+
+@pytest.mark.parametrize(
+    ("modes", "echo", "part"),
+    [
+        (b"", b"echo", b"x" * 1021),
+        (b"\x1b[?1049h\x1b[?25h", b"echo", b"x" * 1021),
+        (b"\x1b[?1049h\x1b[?25l", b"", b"x" * 60),
+    ],
+    ids=["full frames of GoTTY's", "after typing into a prompt", "whatever comes while no cursor shows"],
+)
+def test_a_drawing_that_comes_in_parts_is_one_message(modes: bytes, echo: bytes, part: bytes):
+    fanout = Fanout()
+    feed(fanout, modes)
+    viewer = fanout.attach("drive")
+    drain(fanout, viewer)
+    if echo:
+        viewer.urgent = True
+        assert fanout.at_once(viewer, len(echo))
+        feed(fanout, echo)
+    viewer.urgent = True
+    for _ in range(3):
+        assert not fanout.at_once(viewer, len(part))
+        feed(fanout, part)
+        assert fanout.due(viewer, 10.0) == pytest.approx(10.004)
+    assert fanout.take(viewer, 10.004) == part * 3
 
 
 def test_a_page_that_acknowledges_never_has_more_in_flight_than_the_mark():
@@ -148,10 +233,28 @@ def test_who_interrupts_a_flood_on_a_slow_line_need_not_see_the_rest_of_it():
     assert drain(fanout, viewer, 11.0) == b"next\n"
 
 
+def test_it_makes_no_difference_how_much_it_has_just_taken():
+    """Between the marks reading still rests, so there is more to come than is in flight."""
+    fanout = Fanout(SMALL)
+    viewer = fanout.attach("drive")
+    sent = behind(fanout, viewer)
+    drain(fanout, viewer)
+    fanout.ack(viewer, sent - SMALL.low, 9.0)
+    drain(fanout, viewer, 9.0)
+    fanout.settle()
+    fanout.ack(viewer, viewer.sent - SMALL.low - 1, 9.5)
+    fanout.settle()
+    assert fanout.paused
+    assert viewer.in_flight + fanout.end - viewer.cursor < SMALL.high
+    fanout.interrupt(viewer, 10.0)
+    assert viewer.hurries is not None
+
+
 def test_a_flood_that_cannot_be_interrupted_goes_on():
     fanout = Fanout(SMALL)
     viewer = fanout.attach("drive")
     fanout.ack(viewer, behind(fanout, viewer), 9.0)
+    fanout.settle()
     fanout.interrupt(viewer, 10.0)
     assert viewer.hurries is None, "nothing is on its way"
     behind(fanout, viewer)
@@ -357,6 +460,7 @@ def test_a_window_opened_later_knows_the_title_and_the_deadline():
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("feed"), st.binary(min_size=1, max_size=50)),
+        st.tuples(st.just("feed"), st.sampled_from([b"\x1b[?25l", b"\x1b[?25h", b"\r", b"\x1b[9;9H"])),
         st.tuples(st.just("settle"), st.just(0)),
         st.tuples(st.just("type"), st.integers(0, 3)),
         st.tuples(st.just("interrupt"), st.integers(0, 3)),
@@ -386,19 +490,24 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
     viewers = [owner]
     screens: dict[Viewer, bytearray] = {owner: bytearray()}
     since: dict[Viewer, int] = {owner: 0}  # Where in the stream the viewer's unbroken output begins.
-    stream = bytearray()
+    said = bytearray()  # By the program,
+    stream = bytearray()  # and so much of it is not held.
     other_driver = interrupted = False
     now = 0.0
     for step, value in course:
         now += 0.5
         if step == "feed" and not fanout.paused:
             assert isinstance(value, bytes)
-            for viewer in viewers:
+            said += value
+            value = fanout.hold(value)
+            for viewer in viewers if value else ():
                 if fanout.at_once(viewer, len(value)):
                     screens[viewer] += value
             stream += value
-            if fanout.feed(value):
+            if value and fanout.feed(value):
                 fanout.settle()
+            assert said.startswith(stream)
+            assert len(said) - len(stream) <= SMALL.unseen
         elif step == "settle":
             fanout.settle()
         elif step == "come" and len(viewers) < 4:

@@ -341,6 +341,32 @@ async def test_a_key_is_answered_at_once_even_while_output_is_gathered(gotty: Fa
     await terminals.close_all()
 
 
+async def test_a_key_that_draws_a_page_is_answered_by_one_message(gotty: FakeGotty):
+    """As VisiData does: it moves its hidden cursor, then draws, which takes GoTTY some frames, then moves it again."""
+    terminals = Terminals(patience=QUICK, limits=Limits(coalesce=0.5))
+    viewer = FakeViewer(terminals, target(gotty))
+    await viewer.until_told("hello")
+    await gotty.write(b"\x1b[?1049h\x1b[?25l\x1b[?1h\x1b=first")
+    await viewer.until(lambda: viewer.screen.endswith(b"first"))
+    before, drawn = len(viewer.messages), viewer.screen
+    for page in (b"x", b"y"):
+        viewer.say(page)
+        await gotty.until(lambda page=page: gotty.typed.endswith(page.decode()))
+        await gotty.write(b"\x1b[50;200H")
+        await asyncio.sleep(0.02)
+        for size in (1021, 1021, 361):
+            await gotty.write(page * size)
+        drawn += b"\x1b[50;200H" + page * 2403
+        await viewer.until(lambda drawn=drawn: len(viewer.screen) >= len(drawn))
+        await gotty.write(b"\x1b[50;200H\x1b[1;132H\x1b[?1h\x1b=\r")
+        await asyncio.sleep(0.02)
+        assert viewer.screen == drawn
+        drawn += b"\x1b[50;200H\x1b[1;132H\x1b[?1h\x1b=\r"
+    assert len(viewer.messages) - before == 2
+    await viewer.leave()
+    await terminals.close_all()
+
+
 async def test_a_page_that_acknowledges_nothing_more_holds_the_program_back(gotty: FakeGotty):
     terminals = Terminals(patience=QUICK, limits=Limits(high=20_000, low=10_000, skip=200_000))
     viewer = FakeViewer(terminals, target(gotty))
