@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Dialog, Page, expect
+from playwright.async_api import Browser, Dialog, Page, Route, expect
 
 from e2e.browser import PHONE, Browse, Person, Terminal, create_and_open, get_clipboard, penguins, set_clipboard, until
 from e2e.hub import HubProcess
@@ -327,6 +327,33 @@ async def test_a_theme_is_kept_for_the_person_and_comes_with_the_page(
     await run(terminal, "theme: as the system")
     await page.emulate_media(color_scheme="dark")
     assert await colour_behind(terminal) == "rgb(18, 20, 23)"
+
+
+async def test_what_was_chosen_last_is_kept_however_slow_the_line(url: str, chooser: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, chooser, url)
+    page = terminal.page
+    under_way, most, kept = 0, 0, []
+
+    async def slow(route: Route) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(1.5)
+        under_way -= 1
+        await route.continue_()
+
+    await page.route("**/account/terminal", slow)
+    page.on("requestfinished", lambda request: kept.append(request.post_data) if request.method == "POST" else None)
+    async with page.expect_request("**/account/terminal"):
+        await run(terminal, "theme:", "dark")
+    await run(terminal, "theme:", "high contrast")
+    async with asyncio.timeout(20):
+        while len(kept) < 2:
+            await asyncio.sleep(0.05)
+    assert ["theme=dark" in kept[0], "theme=contrast" in kept[1]] == [True, True]
+    assert most == 1, "one after the other, so that none overtakes a newer one"
+    await page.goto(f"{url}/account")
+    await expect(page.get_by_label("Theme")).to_have_value("contrast")
 
 
 async def test_the_font_is_chosen_in_a_dialog_and_seen_at_once(url: str, chooser: Person, browse: Browse) -> None:

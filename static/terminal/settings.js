@@ -13,13 +13,14 @@ const FONTS = {
   cascadia: '"Cascadia Mono", "Cascadia Code", Consolas, ',
   courier: '"Courier New", Courier, "Nimbus Mono PS", ',
 };
-const SAVE_AFTER = 600; // Milliseconds without another change: a font size is found by trying some.
+const SAVE_EVERY = 600; // Milliseconds: the first change is kept at once, but a font size is found by trying some.
 
 const form = byId("settings").querySelector("form");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const contrast = matchMedia("(prefers-contrast: more)");
-let saving;
 let size = form.elements.size.valueAsNumber; // The last one that can be; what is in the form may be half typed.
+let saving = null; // Set while changes are being kept.
+let saved = body(); // What the Hub was sent last.
 
 /** { theme, font, size, reader, guard } as the form has them now. */
 export function preferences() {
@@ -69,8 +70,7 @@ export function listen(changed) {
     if (!form.checkValidity()) return;
     size = form.elements.size.valueAsNumber;
     apply();
-    clearTimeout(saving);
-    saving = setTimeout(save, SAVE_AFTER);
+    saving ??= keep();
   };
   form.addEventListener("input", changedByHand);
   form.addEventListener("submit", (event) => {
@@ -82,14 +82,28 @@ export function listen(changed) {
     form.elements.size.value = size;
     backToTerminal();
   });
-  addEventListener("pagehide", () => saving && save());
+  addEventListener("pagehide", () => body() === saved || send());
 }
 
-async function save() {
-  clearTimeout(saving);
+/** One after the other, so that none overtakes a newer one. */
+async function keep() {
+  while (body() !== saved) {
+    const kept = await send();
+    if (!kept) toast("It looks like that here, but the Hub could not keep it. Change it again later.", { tone: "warn" });
+    await new Promise((resolve) => setTimeout(resolve, SAVE_EVERY));
+  }
   saving = null;
-  const body = new URLSearchParams(new FormData(form));
-  const options = { method: "POST", body, headers: { accept: "application/json" }, keepalive: true };
-  const kept = await fetch(form.action, options).then((answer) => answer.ok, () => false);
-  if (!kept) toast("It looks like that here, but the Hub could not keep it. Change it again later.", { tone: "warn" });
+}
+
+function send() {
+  saved = body();
+  const headers = { accept: "application/json", "content-type": "application/x-www-form-urlencoded" };
+  const options = { method: "POST", body: saved, headers, keepalive: true };
+  return fetch(form.action, options).then((answer) => answer.ok, () => false);
+}
+
+function body() {
+  const fields = new FormData(form);
+  fields.set("size", size);
+  return new URLSearchParams(fields).toString();
 }
