@@ -41,12 +41,12 @@ async def serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
 
     def leave(at_once: bool) -> None:
+        if at_once:
+            hurry.set()
         if not leaving.is_set():
             leaving.set()
             _be_gone_in(settings.linger.total_seconds() + GONE_AFTER)
             say("\nStopping. Sessions go on, and are found again at the next start.")
-        if at_once:
-            hurry.set()
 
     loop.add_signal_handler(signal.SIGTERM, leave, False)
     loop.add_signal_handler(signal.SIGINT, leave, True)  # Whoever presses Ctrl-C waits for it.
@@ -153,8 +153,10 @@ def _be_gone_in(seconds: float) -> None:
     """
 
     def go() -> None:
-        complain("hub: not everything has ended in time; leaving all the same.")
-        os._exit(0)
+        try:
+            complain("hub: not everything has ended in time; leaving all the same.")
+        finally:
+            os._exit(0)
 
     timer = threading.Timer(seconds, go)
     timer.daemon = True

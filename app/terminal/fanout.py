@@ -84,7 +84,7 @@ class Viewer:
         self.measured: tuple[float, int] | None = None  # A time, and what it had acknowledged then.
         self.hurries: Hurry | None = None
         self.skipped = False  # It has hurried past output, so its screen is not what its next output begins on.
-        self.urgent = True  # It has typed, so what comes next should reach it at once.
+        self.urgent = True  # It has typed, so what comes next should reach it at once, if it is an echo.
         self.waits_since: float | None = None  # When it was first asked when its next output is due.
         self.next_repaint = 0.0
         self._notices: dict[type[ToViewer], ToViewer] = {}

@@ -315,7 +315,7 @@ class _Terminal:
         elif self._early is not None:
             self._early += keys
         # Else the viewer has been told that nobody listens: to send it later would be worse than never.
-        viewer.urgent = True  # What comes next should reach it at once.
+        viewer.urgent = True  # An echo should reach it at once.
         if upstream is not None and upstream.gathering:
             upstream.gather(False)
         self._typed_in.add(self.target.session_id)

@@ -99,8 +99,8 @@ CLICK = "\x1b[<{0};{1};{2}M\x1b[<{0};{1};{2}m"  # Button, column and row; the pl
 LEFT, RIGHT = 0, 2
 
 
-async def test_a_click_does_the_same_however_fast_it_is(folder: Path, home: Path) -> None:
-    """As one that VisiData only comes to when both the press and the release are there."""
+async def test_a_click_does_the_same_however_busy_visidata_is(folder: Path, home: Path) -> None:
+    """As when it comes to the press only once the release is there, or the next click, or a key."""
     async with start(folder, home, "cities.csv") as agent:
         client = await agent.client(size=(80, 24))
         await client.see("Köln", "3 rows")
@@ -108,24 +108,53 @@ async def test_a_click_does_the_same_however_fast_it_is(folder: Path, home: Path
         await client.see("edit-cell")
         await client.type("京都\r")
         await client.see("京都")
-        await client.type(CLICK.format(RIGHT, 3, 5) * 2)
-        await client.see("edit-cell")
-        await client.type("\x03")
+        await client.type(CLICK.format(LEFT, 3, 3) + "zY" + CLICK.format(LEFT, 3, 5))
+        assert await copied(client) == "Köln"
         await client.type("zY")
-        copied = await client.find(rb"\x1b\]52;c;([^\x07]*)\x07")
-        assert base64.b64decode(copied[1]).decode() == "São Paulo"
+        assert await copied(client) == "São Paulo"
         await client.type(CLICK.format(LEFT, 7, 1))
         await client.see("Open new empty sheet")  # The menu "File" is open, and stays so.
 
 
-async def test_a_click_leaves_nothing_in_the_prompt_that_it_opens(folder: Path, home: Path) -> None:
+async def test_no_turn_of_the_wheel_is_lost(folder: Path, home: Path) -> None:
+    (home / "numbers.csv").write_text("number\n" + "".join(f"{number}\n" for number in range(1000)))
+    async with start(folder, home, "numbers.csv") as agent:
+        client = await agent.client(size=(200, 50))
+        await client.see("number", "1000 rows")
+        for _ in range(5):
+            await client.type("\x1b[<65;3;9M" * 6)
+        await client.type("zY")
+        assert await copied(client) == str(30 * 3)
+
+
+async def test_who_sets_how_long_a_click_may_take_gets_clicks(folder: Path, home: Path) -> None:
+    (home / ".visidatarc").write_text(
+        "options.mouse_interval = 300\nSheet.bindkey('BUTTON1_DOUBLE_CLICKED', 'open-row')\n"
+    )
     async with start(folder, home, "cities.csv") as agent:
         client = await agent.client(size=(80, 24))
         await client.see("Köln", "3 rows")
-        await client.type(CLICK.format(RIGHT, 4, 24))  # On the sheet's name.
+        await client.type(CLICK.format(LEFT, 3, 4) * 2)
+        await client.see("open-row")
+
+
+async def test_a_click_leaves_nothing_in_the_prompt_that_it_opens(folder: Path, home: Path) -> None:
+    # As a press on the sheet's name does, which is on the window's last line, wherever that is just now.
+    (home / ".visidatarc").write_text("Sheet.bindkey('BUTTON3_PRESSED', 'rename-sheet')\n")
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client(size=(80, 24))
+        await client.see("Köln", "3 rows")
+        await client.type(CLICK.format(RIGHT, 4, 4))
         await client.see("rename")
         await client.type("towns\r")
         await client.see("1›towns|")
+
+
+async def copied(client: Client) -> str:
+    """What was copied last, by OSC 52."""
+    found = await client.find(rb"\x1b\]52;c;([^\x07]*)\x07")
+    client.seen = client.seen[found.end() :]
+    return base64.b64decode(found[1]).decode()
 
 
 @pytest.mark.parametrize("where", ["as installed", "in a folder with spaces"])

@@ -123,6 +123,13 @@ def test_what_may_matter_to_somebody_does_not_wait(before: bytes, output: bytes)
     assert fanout.hold(output) == output
 
 
+def test_a_cursor_that_has_just_come_moves_at_once():
+    fanout = Fanout()
+    feed(fanout, b"\x1b[?25l")
+    fanout.feed(b"\x1b[?25h")  # Not looked at yet, as after a key.
+    assert fanout.hold(b"\x1b[5;5H") == b"\x1b[5;5H"
+
+
 def test_what_shows_nothing_is_not_kept_for_another_connection():
     fanout = Fanout()
     fanout.connected()

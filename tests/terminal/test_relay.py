@@ -362,6 +362,7 @@ async def test_a_key_that_draws_a_page_is_answered_by_one_message(gotty: FakeGot
         await asyncio.sleep(0.02)
         assert viewer.screen == drawn
         drawn += b"\x1b[50;200H\x1b[1;132H\x1b[?1h\x1b=\r"
+    await asyncio.sleep(0.8)
     assert len(viewer.messages) - before == 2
     await viewer.leave()
     await terminals.close_all()

@@ -109,8 +109,7 @@ def _host() -> None:
         if key == "KEY_RESIZE":  # VisiData takes it for the first key, after which what is typed no longer replaces.
             vd.windowConfig |= {"h": 0}  # And misses it when the window has its old size again as the prompt closes.
             return False
-        if key == "KEY_MOUSE":  # The release of the press that opened it. VisiData lets go of the mouse in prompts.
-            parts_of_click.clear()
+        if key == "KEY_MOUSE":  # As the release of the press that opened it. VisiData lets go of the mouse in prompts.
             return False
         if not isinstance(key, Pasted):
             return key_of_prompt(self, key, scr)
@@ -165,24 +164,44 @@ def _host() -> None:
     # VisiData throws away what was typed ahead when a prompt closes; of a paste, that could be the mark that begins it.
     curses.flushinp = lambda: None
 
-    # A button that is pressed and let go while VisiData is busy comes to it as one click, or as a double one, for which most
-    # sheets have no command. They have for its parts, as which it comes at all other times.
-    parts_of_click: list[tuple[int, ...]] = []
-    mouse_event = curses.getmouse
+    # What the mouse does while VisiData is busy comes to it late: of several events the last, and a button that was pressed
+    # and let go as one click, for which most sheets have no command. Here all come, in their order, and clicks in their
+    # parts, as at all other times; but whole for whoever has set how long a click may take.
+    events: list[tuple[int, ...]] = []  # Each has a KEY_MOUSE of its own, which is returned or in vd.pendingKeys.
+    event, character = curses.getmouse, VisiData.get_wch
+    buttons = 0  # All that the first three can do. The others are the wheel.
+
+    for button in (1, 2, 3):
+        for kind in ("PRESSED", "RELEASED", "CLICKED", "DOUBLE_CLICKED", "TRIPLE_CLICKED"):
+            buttons |= getattr(curses, f"BUTTON{button}_{kind}")
+
+    def parts(*where: int) -> list[tuple[int, ...]]:
+        *place, state = where
+        for button in (1, 2, 3) if vd.options.mouse_interval == 1 else ():
+            for times, kind in enumerate(("CLICKED", "DOUBLE_CLICKED", "TRIPLE_CLICKED"), start=1):
+                click = getattr(curses, f"BUTTON{button}_{kind}")
+                if state & click:
+                    pressed, released = (getattr(curses, f"BUTTON{button}_{part}") for part in ("PRESSED", "RELEASED"))
+                    return [(*place, state & ~click | part) for part in (pressed, released) * times]
+        return [where]
+
+    @VisiData.api
+    def get_wch(vd, scr):  # type: ignore[no-untyped-def]
+        key = character(vd, scr)
+        if key == curses.KEY_MOUSE:
+            newest_first = []
+            with contextlib.suppress(curses.error):
+                while True:
+                    newest_first.append(event())
+            came = [part for one in reversed(newest_first) for part in parts(*one)]
+            events.extend(came)
+            vd.pendingKeys += [key] * (len(came) - 1)
+        return key
 
     def getmouse() -> Any:
-        if not parts_of_click:
-            *where, state = mouse_event()
-            for button in range(1, 6):
-                for times, kind in enumerate(("CLICKED", "DOUBLE_CLICKED", "TRIPLE_CLICKED"), start=1):
-                    click = getattr(curses, f"BUTTON{button}_{kind}", 0)
-                    if state & click:
-                        for part in ("PRESSED", "RELEASED") * times:
-                            part_state = state & ~click | getattr(curses, f"BUTTON{button}_{part}")
-                            parts_of_click.append((*where, part_state))
-                        return parts_of_click.pop(0)
-            return (*where, state)
-        return parts_of_click.pop(0)
+        if not events:
+            raise curses.error("there was no event")
+        return events.pop(0)
 
     curses.getmouse = getmouse
 
@@ -190,9 +209,14 @@ def _host() -> None:
 
     @VisiData.api
     def getkeystroke(vd, scr, vs=None):  # type: ignore[no-untyped-def]
-        key = "KEY_MOUSE" if parts_of_click else key_of_visidata(vd, scr, vs)
-        if key == "KEY_MOUSE" and not vd.mousereg and not asking:
-            vd.draw_all()  # What is where is forgotten with each command, and known again when all is drawn.
+        key = key_of_visidata(vd, scr, vs)
+        if key == "KEY_MOUSE":
+            del events[: -1 - vd.pendingKeys.count(curses.KEY_MOUSE)]  # Nobody has asked for those.
+            if not events:
+                return ""
+            if events[0][-1] & buttons and not vd.mousereg and not asking:
+                vd.draw_all()  # What is where is forgotten with each command, and known again when all is drawn.
+            return key
         if key == "Alt+[" and (text := pasted(vd, scr)) is not None:
             if asking:
                 return Pasted(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text))
