@@ -356,6 +356,19 @@ async def test_what_was_chosen_last_is_kept_however_slow_the_line(url: str, choo
     await expect(page.get_by_label("Theme")).to_have_value("contrast")
 
 
+async def test_what_could_not_be_kept_is_said_and_sent_again(url: str, chooser: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, chooser, url)
+    page = terminal.page
+    await page.route("**/account/terminal", lambda route: route.fulfill(status=503))
+    await run(terminal, "theme:", "dark")
+    await expect(page.locator("#toasts")).to_contain_text("the Hub could not keep it")
+    await page.unroute("**/account/terminal")
+    await run(terminal, "theme, font")
+    async with page.expect_response("**/account/terminal") as kept:
+        await page.get_by_role("button", name="Done").click()
+    assert (await kept.value).status == 204
+
+
 async def test_the_font_is_chosen_in_a_dialog_and_seen_at_once(url: str, chooser: Person, browse: Browse) -> None:
     terminal = await penguins(browse, chooser, url)
     page = terminal.page

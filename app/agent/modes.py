@@ -58,7 +58,7 @@ class ModeTracker:
         self._switches = dict(_SWITCHES)
 
     def is_on(self, mode: int) -> bool:
-        """Whether a mode of DECSET is on that is kept here and neither the mouse's nor a screen's; 66 is DECKPAM."""
+        """Whether one of the modes 1, 7, 25, 1004 and 2004 of DECSET, or 66 for DECKPAM, is on. Raises KeyError for others."""
         return self._switches[mode]
 
     def feed(self, data: bytes) -> None:

@@ -20,7 +20,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const contrast = matchMedia("(prefers-contrast: more)");
 let size = form.elements.size.valueAsNumber; // The last one that can be; what is in the form may be half typed.
 let saving = null; // Set while changes are being kept.
-let saved = body(); // What the Hub was sent last.
+let saved = body(); // What the Hub was sent last, or null if it could not keep that.
 
 /** { theme, font, size, reader, guard } as the form has them now. */
 export function preferences() {
@@ -88,8 +88,11 @@ export function listen(changed) {
 /** One after the other, so that none overtakes a newer one. */
 async function keep() {
   while (body() !== saved) {
-    const kept = await send();
-    if (!kept) toast("It looks like that here, but the Hub could not keep it. Change it again later.", { tone: "warn" });
+    if (!(await send())) {
+      saved = null; // So that the same, chosen again, is sent again.
+      toast("It looks like that here, but the Hub could not keep it. Change it again later.", { tone: "warn" });
+      break;
+    }
     await new Promise((resolve) => setTimeout(resolve, SAVE_EVERY));
   }
   saving = null;

@@ -170,19 +170,18 @@ def _host() -> None:
     events: list[tuple[int, ...]] = []  # Each has a KEY_MOUSE of its own, which is returned or in vd.pendingKeys.
     event, character = curses.getmouse, VisiData.get_wch
     buttons = 0  # All that the first three can do. The others are the wheel.
-
+    clicks: dict[int, tuple[int, ...]] = {}  # The parts of each.
     for button in (1, 2, 3):
-        for kind in ("PRESSED", "RELEASED", "CLICKED", "DOUBLE_CLICKED", "TRIPLE_CLICKED"):
-            buttons |= getattr(curses, f"BUTTON{button}_{kind}")
+        kinds = ("PRESSED", "RELEASED", "CLICKED", "DOUBLE_CLICKED", "TRIPLE_CLICKED")
+        pressed, released, *whole = (getattr(curses, f"BUTTON{button}_{kind}") for kind in kinds)
+        clicks |= {click: (pressed, released) * times for times, click in enumerate(whole, start=1)}
+        buttons |= pressed | released | sum(whole)
 
     def parts(*where: int) -> list[tuple[int, ...]]:
         *place, state = where
-        for button in (1, 2, 3) if vd.options.mouse_interval == 1 else ():
-            for times, kind in enumerate(("CLICKED", "DOUBLE_CLICKED", "TRIPLE_CLICKED"), start=1):
-                click = getattr(curses, f"BUTTON{button}_{kind}")
-                if state & click:
-                    pressed, released = (getattr(curses, f"BUTTON{button}_{part}") for part in ("PRESSED", "RELEASED"))
-                    return [(*place, state & ~click | part) for part in (pressed, released) * times]
+        for click, states in clicks.items():
+            if state & click and vd.options.mouse_interval == 1:
+                return [(*place, state & ~click | part) for part in states]
         return [where]
 
     @VisiData.api
