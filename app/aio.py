@@ -83,7 +83,14 @@ class Supervisor:
             except Exception:
                 log.exception("task %s failed", name)
 
-        return self._own(name, guarded())
+        try:
+            task = self._own(name, guarded())
+        except RuntimeError:
+            work.close()
+            raise
+        # Cancelled before its first step, the guard never comes to the work, which nobody would then have awaited.
+        task.add_done_callback(lambda _: work.close())
+        return task
 
     def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         if self._closing:

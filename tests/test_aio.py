@@ -1,12 +1,13 @@
-"""Work with a time limit ends in time, whatever it is."""
+"""Work with a time limit ends in time, whatever it is, and what is owned ends with its owner."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import pytest
 
-from app.aio import at_most
+from app.aio import Supervisor, at_most
 
 
 async def test_work_that_is_done_in_time_is_done_and_what_it_raises_is_heard() -> None:
@@ -70,3 +71,22 @@ async def test_it_ends_with_whoever_waits_for_it() -> None:
         await waiting
     async with asyncio.timeout(1):
         await broken_off.wait()
+
+
+async def test_work_whose_owner_ends_before_it_began_ends_too() -> None:
+    """As when a replica leaves in the moment in which it takes a session up: nothing is left over to be warned of."""
+    owner = Supervisor()
+    work = asyncio.sleep(60)
+    task = owner.spawn("work", work)
+    await owner.close()
+    assert task.cancelled()
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
+
+
+async def test_work_that_comes_when_its_owner_has_ended_is_refused_and_ends_too() -> None:
+    owner = Supervisor()
+    await owner.close()
+    work = asyncio.sleep(60)
+    with pytest.raises(RuntimeError, match="while closing"):
+        owner.spawn("work", work)
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
