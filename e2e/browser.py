@@ -131,6 +131,18 @@ async def get_clipboard(page: Page) -> str:
     return text
 
 
+def note_sent(page: Page) -> list[bytes]:
+    """What the page's terminal sends as keys from its next connection on, message by message, as it is sent."""
+    sent: list[bytes] = []
+
+    def note(payload: str | bytes) -> None:
+        if isinstance(payload, bytes):
+            sent.append(payload)
+
+    page.on("websocket", lambda socket: socket.on("framesent", note))
+    return sent
+
+
 async def until(page: Page, condition: str) -> None:
     """Wait until a JavaScript expression is true on the page. (Playwright's own way breaks the pages' policy.)"""
     found = await page.evaluate(

@@ -9,18 +9,35 @@ import os
 import re
 import signal
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Dialog, Page, Route, expect
 
-from e2e.browser import PHONE, Browse, Person, Terminal, create_and_open, get_clipboard, penguins, set_clipboard, until
+from e2e.browser import (
+    PHONE,
+    Browse,
+    Person,
+    Terminal,
+    create_and_open,
+    get_clipboard,
+    note_sent,
+    penguins,
+    set_clipboard,
+    until,
+)
 from e2e.hub import HubProcess
 
 VISIDATA_PYTHON = Path(__file__).resolve().parent.parent / ".venv-session" / "bin" / "python"
 SIZES: dict[str, dict[str, Any]] = {"desktop": {}, "phone": PHONE}
+
+
+async def until_true(found: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not found():
+            await asyncio.sleep(0.02)
 
 
 async def open_palette(terminal: Terminal) -> None:
@@ -129,6 +146,14 @@ async def test_each_command_that_is_offered_is_what_visidata_has_on_these_keys(
     )
     answer, _ = await visidata.communicate(json.dumps([keys for keys, _, _ in offered]).encode())
     assert json.loads(answer) == [longname for _, longname, _ in offered]
+    # And what is typed for it is these keys: characters, where a word with a plus would be seven commands.
+    sent = await page.evaluate(
+        f"import('{main.replace('main.js', 'keys.js')}').then((keys) => keys.COMMANDS.map(([on]) => keys.typed(on)))"
+    )
+    typed = dict(zip([keys for keys, _, _ in offered], sent, strict=True))
+    assert typed["zCtrl+H"] == "z\x08"
+    assert (typed["Ctrl+S"], typed["Enter"], typed["+"], typed["gq"]) == ("\x13", "\r", "+", "gq")
+    assert max(map(len, sent)) == 2
 
 
 # Keys and the mouse
@@ -550,6 +575,121 @@ async def test_what_is_typed_without_a_connection_is_told_and_never_sent_later(
     await terminal.is_connected(within=20_000)
     await terminal.press("j")
     await terminal.sees("go-down", "344 rows", but_not="freq")
+
+
+async def test_what_is_typed_while_the_hub_does_not_answer_is_told_and_never_runs_late(
+    ada: Person, browse: Browse, mortal_hub: HubProcess
+) -> None:
+    page = await browse(ada)
+    terminal = await create_and_open(page, mortal_hub.url, "sample:penguins.csv")
+    await terminal.sees("Adelie")
+    os.kill(mortal_hub.pid, signal.SIGSTOP)
+    try:
+        await page.locator("#status").hover()
+        await expect(page.locator("#status")).to_contain_text("No answer…")
+        await terminal.press("Shift+F")
+        await expect(page.locator("#toasts")).to_contain_text("The Hub does not answer: that key was not sent.")
+    finally:
+        os.kill(mortal_hub.pid, signal.SIGCONT)
+    await expect(page.locator("#status")).to_contain_text("Connected")
+    await terminal.press("j")
+    await terminal.sees("go-down", "344 rows", but_not="freq")
+
+
+async def test_a_key_of_which_nobody_knows_whether_it_arrived_is_told(
+    ada: Person, browse: Browse, mortal_hub: HubProcess
+) -> None:
+    page = await browse(ada, **PHONE)
+    terminal = await create_and_open(page, mortal_hub.url, "sample:penguins.csv")
+    await terminal.sees("Adelie")
+    os.kill(mortal_hub.pid, signal.SIGSTOP)
+    try:
+        await terminal.press("j")
+    finally:
+        await mortal_hub.end(signal.SIGKILL)
+    await expect(page.locator("#toasts")).to_contain_text("What you typed last may not have arrived.")
+    await expect(terminal.state).to_have_attribute("data-terminal-state", "reconnecting")
+    await page.locator("#screen textarea").focus()
+    await page.keyboard.insert_text("j")  # As a phone's keyboard does, whose keys have no names.
+    await expect(page.locator("#toasts")).to_contain_text("Not connected: that key was not sent.")
+
+
+async def test_a_question_of_the_programs_is_answered_by_one_window(url: str, ada: Person, browse: Browse) -> None:
+    """A second answer would be typed into whatever comes next."""
+    terminal = await penguins(browse, ada, url)
+    pages = [terminal.page, await terminal.page.context.new_page()]
+    sent = [note_sent(page) for page in pages]
+    for page in pages:
+        await page.goto(terminal.page.url)
+        await Terminal(page).is_connected()
+        await Terminal(page).sees("Adelie")
+    ask = "import os; os.write(1, b'\\x1b[c\\x1b[6n\\x1b]11;?\\x07')"
+    second = Terminal(pages[1])
+    await second.press("Control+x")
+    await second.sees("eval")
+    await second.type(f"exec({ask!r})")
+    for keys in sent:
+        keys.clear()
+    await second.press("Enter")
+    await until_true(lambda: any(b"\x1b[?1;2c" in keys for keys in sent[1]))
+    await asyncio.sleep(0.3)
+    assert not any(sent[0]), "the other one answered too"
+
+
+async def test_all_that_a_mouse_reaches_a_keyboard_does(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url)
+    page = terminal.page
+    await terminal.press("Shift+F6")
+    assert await page.evaluate("document.activeElement.closest('.bar') !== null")
+    await terminal.press("Tab")
+    assert await page.evaluate("document.activeElement.closest('.bar') !== null"), "and goes on from there"
+    await page.locator("#screen").click(position={"x": 400, "y": 300})
+    await page.evaluate(
+        "import(document.querySelector('script[src*=\"main.js\"]').src.replace('main.js', 'words.js'))"
+        ".then(({ toast }) => toast('A thing happened.', { action: 'Mend it', run: () => (window.mended = true) }))"
+    )
+    await expect(page.locator("#toasts")).to_contain_text("A thing happened.")
+    await run(terminal, "mend it")
+    await until(page, "window.mended === true")
+
+
+@pytest.mark.parametrize("part", ["/link.js", "/addon-web-links.mjs"])
+async def test_a_part_of_the_page_that_does_not_arrive_is_fetched_again_by_itself(
+    url: str, ada: Person, browse: Browse, part: str
+) -> None:
+    """As when a phone goes from one network to another: browsers break off what they are loading."""
+    terminal = await penguins(browse, ada, url)
+    page = terminal.page
+    failures = 0
+
+    async def fail(route: Route) -> None:
+        nonlocal failures
+        failures += 1
+        await (route.abort("connectionreset") if failures == 1 else route.continue_())
+
+    pattern = re.compile(re.escape(part))
+    fresh = await browse(ada)  # What is in the other's memory would not be asked for.
+    await fresh.route(pattern, fail)
+    await fresh.goto(page.url)
+    await Terminal(fresh).is_connected()
+    await Terminal(fresh).sees("Adelie")
+    assert failures >= 2
+
+
+async def test_a_part_of_the_page_that_never_arrives_is_told_with_a_way_on(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    session_id = await ada.create(name="Birds")
+    page = await browse(ada)
+    missing = re.compile(r"terminal/.*/screen\.js")
+    await page.route(missing, lambda route: route.abort("connectionreset"))
+    await page.goto(f"{url}/sessions/{session_id}")
+    panel = page.locator("#panel")
+    await expect(panel).to_contain_text("The terminal could not be loaded")
+    await expect(panel).to_contain_text("The session itself goes on.")
+    await page.unroute(missing)
+    await panel.get_by_role("link", name="Load it again").click()
+    await Terminal(page).is_connected()
 
 
 # The app

@@ -93,8 +93,18 @@ BaseSheet.addCommand("", "run-cat", "run_cat()")
     await expect(offer(terminal.page).get_by_role("button", name="Open as a new sheet")).to_be_hidden()
     await choose(terminal.page, "Type it as one line")
     await terminal.sees("hellofirst second")
-    await terminal.press("Enter", "Control+d")
+    # The prompt may close while it is asked what to do, as by another window.
+    await paste(terminal, "gFq")
+    await expect(offer(terminal.page)).to_contain_text("This was not typed")
+    other = Terminal(await terminal.page.context.new_page())
+    await other.page.goto(terminal.page.url)
+    await other.is_connected()
+    await other.press("Enter", "Control+d")
     await terminal.sees("344 rows")
+    await choose(terminal.page, "Type it as one line")
+    await expect(offer(terminal.page)).to_contain_text("VisiData reads text as commands unless it asks for some.")
+    await terminal.press("Escape", "j")
+    await terminal.sees("go-down", "344 rows", but_not="freq")
 
 
 async def test_a_paste_right_behind_the_enter_that_closes_a_prompt_is_not_typed_into_the_sheet(

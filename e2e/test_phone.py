@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from e2e.browser import PHONE, Browse, Person, Terminal, penguins, tap, until
+from e2e.browser import PHONE, Browse, Person, Terminal, note_sent, penguins, tap, until
 
 SIZES = {"phone": (390, 844), "small phone": (320, 568), "phone on its side": (844, 390), "tablet": (820, 1180)}
 
 
 def bar(page: Page) -> Locator:
     return page.get_by_role("toolbar", name="Keys")
+
+
+async def until_sent(sent: list[bytes], found: Callable[[], bool]) -> None:
+    try:
+        async with asyncio.timeout(10):
+            while not found():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not sent, but {sent}") from None
 
 
 async def press(terminal: Terminal, *keys: str) -> None:
@@ -33,7 +45,7 @@ async def test_all_that_is_tapped_is_big_enough_and_on_the_screen(
     buttons = await bar(terminal.page).get_by_role("button").all()
     assert len(buttons) == 12
     more = await terminal.page.locator(".bar .icon:visible").all()
-    for button in buttons + (more if width < 560 else []):
+    for button in buttons + more:
         box = await button.bounding_box()
         assert box is not None
         assert box["width"] >= 44
@@ -72,13 +84,18 @@ async def test_the_keys_do_what_they_say_and_the_keyboard_stays_where_it_is(
 
 async def test_a_key_that_is_held_repeats_until_it_is_let_go(url: str, ada: Person, browse: Browse) -> None:
     terminal = await penguins(browse, ada, url, **PHONE)
+    sent = note_sent(terminal.page)
+    await terminal.page.reload()
+    await terminal.is_connected()
+    await terminal.sees("Adelie")
     down = bar(terminal.page).get_by_role("button", name="Down", exact=True)
     await down.dispatch_event("pointerdown")
-    await until(terminal.page, "document.querySelector('[data-key=Down]').dataset.held === 'yes'")
+    await until_sent(sent, lambda: sent.count(b"\x1bOB") >= 5)
     await down.dispatch_event("pointerup")
     await down.dispatch_event("click")
     await terminal.press("g", "k")
     await terminal.sees("go-top")
+    assert set(sent[sent.index(b"g") :]) == {b"g", b"k"}, "and no longer"
 
 
 async def test_ctrl_holds_for_the_next_key_and_for_no_other(url: str, ada: Person, browse: Browse) -> None:
@@ -161,3 +178,43 @@ async def test_the_keys_stay_over_the_keyboard(url: str, ada: Person, browse: Br
     await until(terminal.page, "Math.round(document.getElementById('keybar').getBoundingClientRect().bottom) === 430")
     await terminal.sees("Adelie", "344 rows")
     await until(terminal.page, "document.querySelector('.xterm-screen').getBoundingClientRect().bottom <= 340")
+
+
+@pytest.mark.parametrize("kind", ["insertText", "insertReplacementText"])
+async def test_what_a_keyboard_inserts_whole_is_shown_before_it_runs_as_commands(
+    url: str, ada: Person, browse: Browse, kind: str
+) -> None:
+    """A piece of the clipboard, or a word that the keyboard proposes."""
+    terminal = await penguins(browse, ada, url, **PHONE)
+    insert = """([kind, data]) => document.activeElement.dispatchEvent(
+        new InputEvent("beforeinput", { inputType: kind, data, bubbles: true, cancelable: true }))"""
+    await terminal.page.locator("#screen textarea").focus()
+    if kind == "insertText":
+        await terminal.page.keyboard.insert_text("quick note")
+    else:
+        await terminal.page.evaluate(insert, [kind, "quick note"])
+    await expect(terminal.page.get_by_role("dialog", name="Paste")).to_contain_text("quick note")
+    await terminal.press("Escape")
+    await terminal.page.keyboard.insert_text("j")  # One character is a key.
+    await terminal.sees("go-down", "344 rows")
+    await terminal.press("/")
+    await terminal.sees("search regex:")
+    await terminal.page.keyboard.insert_text("Gentoo")  # And where text is asked for, it is what was asked for.
+    await terminal.sees("search regex: Gentoo")
+
+
+async def test_what_is_composed_stays_until_it_has_got_somewhere(url: str, ada: Person, browse: Browse) -> None:
+    terminal = await penguins(browse, ada, url, **PHONE)
+    await press(terminal, "Text…")
+    field = terminal.page.locator("#compose-text")
+    await field.fill("a long thought")
+    await terminal.page.get_by_role("button", name="Send", exact=True).click()
+    await expect(terminal.page.get_by_role("dialog", name="Paste")).to_be_visible()
+    await terminal.press("Escape")
+    await press(terminal, "Text…")
+    await expect(field).to_have_value("a long thought")
+    await terminal.page.get_by_role("button", name="Send", exact=True).click()
+    await terminal.page.get_by_role("button", name="Store as a file").click()
+    await expect(terminal.page.locator("#toasts")).to_contain_text("Stored as")
+    await press(terminal, "Text…")
+    await expect(field).to_have_value("")

@@ -136,6 +136,13 @@ async def test_quitting_visidata_is_told_and_it_starts_again(url: str, ada: Pers
     await expect(panel.get_by_role("heading", name="This session is stopped")).to_be_visible()
     await expect(panel).to_contain_text("VisiData was quit.")
     await expect(terminal.state).to_have_attribute("data-terminal-state", "ended")
+    await terminal.press("Enter")  # One that was still meant for VisiData starts nothing.
+    await expect(terminal.state).to_have_attribute("data-terminal-state", "ended")
+    await terminal.press("Tab", "Enter")
+    await terminal.is_connected()
+    await terminal.press("g", "q")
+    await terminal.sees("quit")
+    await terminal.press("y")
     await panel.get_by_role("button", name="Start again").click()
     await terminal.is_connected()
     await terminal.sees("species", "Adelie")

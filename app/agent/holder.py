@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Sequence
 
 from app.agent.children import signal_group
-from app.agent.modes import ModeTracker
+from app.agent.modes import ModeTracker, size_report
 from app.agent.start import Size, set_size
 
 FRAME = 64 * 1024  # Most bytes given to a client at once: a message costs more than its bytes, up to about here.
@@ -35,6 +36,13 @@ SLOW_REPAINT = 1.0  # Seconds that a program may take to see the first of them, 
 # Seconds for the last output of a program that has ended to reach the clients.
 LAST_OUTPUT = 2.0
 QUIET = 0.1  # Seconds without output after the program's end that mean there is no more.
+# Seconds without another change of size after which the other clients are told. A row more may be the first half of a
+# client's own repaint, which it takes back once the program has drawn.
+SETTLED = 0.2
+SETTLED_FROM_REPAINT = 1.5
+TORN = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*|[\]P^_X][^\x07\x1b]*|[ -/]*)$|[\xc0-\xff][\x80-\xbf]{0,2}$"
+)  # A sequence's beginning.
 TAIL = 4096  # Bytes of output kept to tell how the program ended.
 
 
@@ -51,6 +59,7 @@ class Client:
         self._wake = asyncio.Event()
         self._sent = 0.0  # When the last frame was taken, in the loop's time.
         self._typed = False  # Since then.
+        self.size: Size | None = None  # What it gave last, or was told.
         self.live = False
         self.behind = False  # Was dropped for falling behind; goes live again once it asks for more.
 
@@ -124,6 +133,7 @@ class Holder:
         self._paused = False  # Whether the program is held back because no client keeps up.
         self._hung_up = asyncio.Event()
         self._repainting: asyncio.TimerHandle | None = None
+        self._telling: asyncio.TimerHandle | None = None
         os.set_blocking(master, False)
         self._loop.add_reader(master, self._read)
 
@@ -155,6 +165,9 @@ class Holder:
         """Let the client have output from here on: first the modes, then what makes the program repaint all."""
         client.live, client.behind = True, False
         client.push(self._modes.restore())
+        if client.size != self._size:
+            client.size = self._size
+            client.push(size_report(*self._size))
         if self._begin_program is not None:
             self._set_size(self._size)
             self._begin_program(client.arguments)
@@ -171,11 +184,27 @@ class Holder:
 
     def resize(self, client: Client, size: Size) -> None:
         """Give the program the size of this client's window."""
-        self._size = size
+        before = self._size
+        self._size = client.size = size
+        if self._telling is not None:
+            self._telling.cancel()
+        repaints = size == (before[0], before[1] + 1)
+        self._telling = self._loop.call_later(SETTLED_FROM_REPAINT if repaints else SETTLED, self._tell_size)
         if not client.live and not client.behind:
             self.begin(client)
         elif self._repainting is None:
             self._set_size(size)
+
+    def _tell_size(self) -> None:
+        """Tell the clients that do not know it the size, between two sequences of the program's."""
+        self._telling = None
+        told = [client for client in self._clients if client.live and client.size != self._size]
+        if told and TORN.search(self._tail[-256:]):
+            self._telling = self._loop.call_later(BETWEEN_SIZES, self._tell_size)
+            return
+        for client in told:
+            client.size = self._size
+            client.push(size_report(*self._size))
 
     def _repaint(self) -> None:
         """Change the size and change it back: curses repaints all when the size is not what it was.
@@ -312,6 +341,8 @@ class Holder:
     def close(self) -> None:
         """Tell the clients that all is over, once they have taken what waits for them."""
         self.closed = True
+        if self._telling is not None:
+            self._telling.cancel()
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
         os.close(self._master)

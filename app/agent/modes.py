@@ -22,17 +22,19 @@ _SEQUENCE = re.compile(
     rb"\x1b(?:"
     rb"\[\?([0-9;]{1,%d})([hl])"
     rb"|([=>c]|\[!p)"
+    rb"|\[8;([0-9]{1,4});([0-9]{1,4})t"
     rb"|\][02];([^\x07\x18\x1a\x1b]{0,%d})(?=[\x07\x1b])"
     rb")" % (_PARAMETER_BYTES, TITLE_BYTES)
 )
 # What may still become one of the above when more bytes come.
 _UNFINISHED = re.compile(
-    rb"\x1b(?:\[(?:\?[0-9;]{0,%d}|!)?|\](?:[02](?:;[^\x07\x18\x1a\x1b]{0,%d})?)?)?" % (_PARAMETER_BYTES, TITLE_BYTES)
+    rb"\x1b(?:\[(?:\?[0-9;]{0,%d}|!|8(?:;[0-9]{0,4}){0,2})?|\](?:[02](?:;[^\x07\x18\x1a\x1b]{0,%d})?)?)?"
+    % (_PARAMETER_BYTES, TITLE_BYTES)
 )
 _LONGEST = TITLE_BYTES + 8
 
 _MOUSE = {9: 9, 1000: 1000, 1002: 1002, 1003: 1003}
-_MOUSE_ENCODINGS = (1005, 1006, 1015, 1016)
+_MOUSE_ENCODINGS = (1006, 1016)  # xterm.js has no others, and goes on with what it had where one of those is asked for.
 _ALTERNATE = (47, 1047, 1049)
 _SWITCHES = {1: False, 7: True, 25: True, 66: False, 1004: False, 2004: False}  # Mode: whether it is on after a reset.
 
@@ -40,14 +42,16 @@ _SWITCHES = {1: False, 7: True, 25: True, 66: False, 1004: False, 2004: False}  
 class ModeTracker:
     """The modes set so far in one output stream.
 
-    `alternate_screen` says whether the program draws on the alternate screen; `title` is the last title it set, as
+    `alternate_screen` says whether the program draws on the alternate screen. `size` is (columns, rows) as last said in the
+    stream (xterm's window operation 8), which is how the agent tells it; None before. `title` is the last title it set, as
     text without control characters, at most `TITLE_CHARACTERS` long (untrusted: the program chose it).
     """
 
-    __slots__ = ("_encoding", "_mouse", "_rest", "_switches", "alternate_screen", "title")
+    __slots__ = ("_encoding", "_mouse", "_rest", "_switches", "alternate_screen", "size", "title")
 
     def __init__(self) -> None:
         self.title = ""
+        self.size: tuple[int, int] | None = None
         self._rest = b""
         self._reset()
 
@@ -69,13 +73,15 @@ class ModeTracker:
         if b"\x1b" not in data:  # Many times faster than to let the expression find that out.
             return
         for found in _SEQUENCE.finditer(data):
-            parameters, switch, short, title = found.groups()
+            parameters, switch, short, rows, columns, title = found.groups()
             if parameters is not None:
                 for parameter in parameters.split(b";"):
                     if parameter:
                         self._switch(int(parameter), switch == b"h")
             elif short is not None:
                 self._short(short)
+            elif rows is not None:
+                self.size = int(columns), int(rows)
             else:
                 self.title = _clean(title)
         start = data.rfind(b"\x1b", max(0, len(data) - _LONGEST))
@@ -127,3 +133,8 @@ def _set(mode: int, on: bool) -> bytes:
 def _clean(title: bytes) -> str:
     text = title.decode("utf-8", "replace")
     return "".join(character for character in text if character.isprintable())[:TITLE_CHARACTERS]
+
+
+def size_report(columns: int, rows: int) -> bytes:
+    """Tells whoever reads the stream what size the program has. Screens in browsers do not heed it."""
+    return b"\x1b[8;%d;%dt" % (rows, columns)

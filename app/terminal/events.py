@@ -70,10 +70,14 @@ FromViewer = bytes | Resize | Ack | Ping | Nothing
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The terminal is live, with this size. Sent again whenever another window changes the size."""
+    """The terminal is live, with this size. Sent again whenever another window changes the size, or decides it from now on.
+
+    `yours` says that this viewer's window decides it: it also is the one that answers what the program asks a terminal.
+    """
 
     mode: Mode
     size: Size
+    yours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

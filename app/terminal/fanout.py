@@ -21,9 +21,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from app.agent.modes import ModeTracker
-from app.terminal.events import Deadline, Hello, Mode, ProtocolError, Size, State, Title, ToViewer
+from app.terminal.events import MAX_SIDE, Deadline, Hello, Mode, ProtocolError, Size, State, Title, ToViewer
 
-UNKNOWN_SIZE = Size(80, 24)  # What a viewer is told while no driver has said how large its window is.
+UNKNOWN_SIZE = Size(80, 24)  # What a viewer is told while neither a driver nor the program has said a size.
 
 # Ends whatever escape sequence or string a screen may be in the middle of (ECMA-48: CANCEL).
 CANCEL = b"\x18"
@@ -112,6 +112,7 @@ class Fanout:
     """The log, the viewers, the size and the modes of one terminal.
 
     After `settle` `paused` says whether reading upstream should rest. At any time `size` is what the program should have,
+    `reported` the size that it said to have, until somebody sets that back, since others may decide it too,
     and `repaint_wanted` whether it should be made to draw everything anew (whoever does so sets it back).
     """
 
@@ -119,6 +120,8 @@ class Fanout:
         self.limits = limits or Limits()
         self.viewers: list[Viewer] = []
         self.size: Size | None = None
+        self.reported: Size | None = None
+        self._decides: Viewer | None = None  # Whose window has this size.
         self.paused = False
         self.repaint_wanted = False
         self.up = False  # Whether upstream is live.
@@ -156,10 +159,12 @@ class Fanout:
     def detach(self, viewer: Viewer) -> None:
         """Forget a viewer. If its window decided the size, the driver that spoke before it decides now."""
         self.viewers.remove(viewer)
-        sized = [other.size for other in self.viewers if other.size is not None]
-        if sized and sized[-1] != self.size:
-            self.size = sized[-1]
-            self._tell_hello()
+        if self._decides is viewer:
+            sized = [other for other in self.viewers if other.size is not None]
+            self._decides = sized[-1] if sized else None
+            if sized:
+                self.size = sized[-1].size
+                self._tell_hello()
 
     def resize(self, viewer: Viewer, size: Size) -> None:
         """A viewer says how much room it has. The last driver that does so decides, and the others are told."""
@@ -169,7 +174,10 @@ class Fanout:
         # The list's order is who spoke last, so that `detach` can go back to the one before.
         self.viewers.remove(viewer)
         self.viewers.append(viewer)
-        if size != self.size:
+        if self._decides is not viewer:
+            self._decides, self.size = viewer, size
+            self._tell_hello()
+        elif size != self.size:
             self.size = size
             self._tell_hello(but=viewer)
 
@@ -348,13 +356,21 @@ class Fanout:
     # Inside.
 
     def _hello(self, viewer: Viewer) -> Hello:
-        return Hello(viewer.mode, self.size or UNKNOWN_SIZE)
+        return Hello(viewer.mode, self.size or UNKNOWN_SIZE, viewer is self._decides)
 
     def _tell_hello(self, but: Viewer | None = None) -> None:
         if self.up:
             for viewer in self.viewers:
                 if viewer is not but:
                     viewer.tell(self._hello(viewer))
+
+    def _take_size(self, columns: int, rows: int) -> None:
+        """The program has this size: it had it before anybody came, or a window elsewhere, at another replica, decides."""
+        size = Size(min(max(columns, 1), MAX_SIDE), min(max(rows, 1), MAX_SIDE))
+        self.reported = size
+        if size != self.size:
+            self.size, self._decides = size, None
+            self._tell_hello()
 
     def _draws(self) -> bool:
         """Whether the program draws its screen, and nobody types into a line. As far as that has been looked at."""
@@ -370,6 +386,9 @@ class Fanout:
         else:
             self._log.append(data)
         self._modes.feed(data)
+        if self._modes.size is not None:
+            self._take_size(*self._modes.size)
+            self._modes.size = None
         if self._modes.title != self._title:
             self._title = self._modes.title
             self.tell(Title(self._title))

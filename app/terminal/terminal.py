@@ -239,6 +239,7 @@ class _Terminal:
         self.target = target
         self.attached: list[Attachment] = []
         self.state: State | None = None  # The session's, as it was told last.
+        self.deadline = Deadline(None)  # As it was told last.
         self.task: asyncio.Task[None] | None = None  # Keeps upstream connected.
         self._terminals = terminals
         self._patience = terminals.patience
@@ -276,6 +277,8 @@ class _Terminal:
         self._settle()
 
     def tell(self, notice: State | Deadline) -> None:
+        if isinstance(notice, Deadline):
+            self.deadline = notice
         self._fanout.tell(notice)
         self._settle()
 
@@ -387,10 +390,12 @@ class _Terminal:
             return
         upstream.gather(False)
         upstream.rest(fanout.paused)
+        if fanout.reported is not None:
+            self._told_size, fanout.reported = fanout.reported, None
         if fanout.size is None:
             if not fanout.repaint_wanted or any(viewer.drives for viewer in fanout.viewers):
                 return
-            fanout.size = UNKNOWN_SIZE  # As those who watch were told while nobody drives.
+            fanout.size = UNKNOWN_SIZE  # As those who watch were told while nobody drives. The agent says its own.
         if fanout.repaint_wanted:
             fanout.repaint_wanted = False
             if self._redrawing is None:
@@ -453,13 +458,18 @@ class _Terminal:
             self._upstream, self._client = upstream, client
             upstream.send(webtty.init(target.credential, target.arguments))
             self._apply()
-            while not await within(upstream.over, self._patience.keepalive):
+            keepalive = self._patience.keepalive
+            pinged = self._heard
+            while not await within(upstream.over, keepalive / 8):
+                now = time.monotonic()
                 # While reading rests, nothing can be heard: that is no sign.
                 if self._fanout.paused:
-                    self._heard = time.monotonic()
-                elif time.monotonic() - self._heard > 2 * self._patience.keepalive:
+                    self._heard = now
+                elif now - self._heard > 2 * keepalive:
                     raise TimeoutError("upstream is silent")
-                upstream.send(client.ping())
+                if now - pinged >= keepalive:
+                    pinged = now
+                    upstream.send(client.ping())
         finally:
             self._upstream = self._client = None
             if self._redrawing is not None:
@@ -636,9 +646,11 @@ class Terminals:
                 terminal.tell(told)
 
     def push_deadline(self, session_id: str, at: str | None, why: str = "") -> None:
-        """Tell the viewers of a session when it will be stopped (ISO 8601), or with None that it will not be."""
+        """Tell the viewers of a session when it will be stopped (ISO 8601), or with None that it will not be. Once."""
+        told = Deadline(at, why if at else "")
         for terminal in self._of(session_id):
-            terminal.tell(Deadline(at, why))
+            if terminal.deadline != told:
+                terminal.tell(told)
 
     async def close_all(self) -> None:
         """Close every viewer with 1012 (come back, to another replica) and every upstream. Runs go on. Final.

@@ -71,8 +71,8 @@ class HubTty:
 
     def notice(self, notice: ToViewer) -> list[Message]:
         match notice:
-            case Hello(mode, size):
-                return [_text("hello", mode=mode, cols=size.cols, rows=size.rows)]
+            case Hello(mode, size, yours):
+                return [_text("hello", mode=mode, cols=size.cols, rows=size.rows, yours=yours)]
             case Title(text):
                 return [_text("title", text=text)]
             case State(state, reason, text):

@@ -7,8 +7,8 @@ const REPEAT_EVERY = 60;
 const REPEATS = new Set(["Up", "Down", "Left", "Right", "PgUp", "PgDn"]);
 
 /**
- * `may()` says whether keys go anywhere, and if not, says so to the person; `commands()` opens the palette, `paste(text)`
- * takes what is not to be typed. Returns `unstick()`, for when the sticky Ctrl was used.
+ * `may()` says whether keys go anywhere, and if not, says so to the person; `commands()` opens the palette, `paste(text,
+ * used)` takes what is not to be typed, and calls `used` once it has got somewhere. Returns `unstick()`, for when the sticky Ctrl was used.
  */
 export function keyBar(screen, { may, commands, paste }) {
   const bar = byId("keybar");
@@ -19,7 +19,11 @@ export function keyBar(screen, { may, commands, paste }) {
     screen.sticky = on ? "ctrl" : "";
     ctrl.setAttribute("aria-pressed", String(on));
   };
-  const press = (key) => may() && screen.press(key);
+  const press = (key) => {
+    if (!may()) return false;
+    screen.press(key);
+    return true;
+  };
   const acts = {
     ctrl: () => stick(screen.sticky === ""),
     commands,
@@ -80,9 +84,9 @@ export function keyBar(screen, { may, commands, paste }) {
     const text = field.value;
     if (!text || !may()) return;
     const enter = event.submitter?.id === "compose-enter";
-    field.value = "";
     close();
-    if (paste(text) && enter) press("Enter");
+    // Until it has got somewhere it stays: whoever then cancels has not written it in vain.
+    if (paste(text, () => (field.value = "")) && enter) press("Enter");
   });
   byId("compose-close").addEventListener("click", close);
 

@@ -19,8 +19,7 @@ export function control(character) {
 
 /** The characters of a command in VisiData's own notation: `gq`, `Ctrl+S`, `Enter`. */
 export function typed(keys) {
-  if (keys.startsWith("Ctrl+")) return control(keys.slice(5));
-  return PLAIN[keys] ?? keys;
+  return PLAIN[keys] ?? keys.replace(/Ctrl\+(.)/g, (_, character) => control(character));
 }
 
 /** The same as people read it: capitals are Shift and a letter. */
@@ -47,6 +46,7 @@ export function shortcut({ key, code, ctrlKey, shiftKey, altKey, metaKey }) {
   // On a keyboard of another script, the key is known by its place.
   if (ctrlKey && !shiftKey && (key === "," || (code === "Comma" && !/^[\x20-\x7e]$/.test(key)))) return "palette";
   if (!ctrlKey && shiftKey && key === "F1") return "help"; // F1 itself is VisiData's help.
+  if (!ctrlKey && shiftKey && key === "F6") return "bar"; // The way out of the terminal for who has no mouse.
   // Elsewhere the browser's own F11 is better: there Esc does not leave it.
   return !ctrlKey && !shiftKey && key === "F11" && navigator.keyboard?.lock ? "fullscreen" : "";
 }

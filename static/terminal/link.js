@@ -6,13 +6,15 @@ const ACK_EVERY = 48 * 1024; // Bytes. Half of what the Hub lets be in flight (a
 const MESSAGE = 32 * 1024; // Bytes of keys in one message; the Hub takes twice that.
 const FIRST_MESSAGE = 10_000; // Milliseconds, like those that follow.
 const PING_EVERY = 20_000;
-const SILENCE = 45_000;
+const SILENCE = 15_000; // After a ping. With what is between two pings and two looks, a dead peer is found within 45 s.
 const PROBE = 5_000;
-const ANSWER = 3_000; // After this, a person is told that there is no answer: all is not well, and may get well.
+const ANSWER = 3_000; // After this, a person is told that there is no answer, and keys are not taken until there is one.
 
-/** One WebSocket, from its opening to its close. Calls `on.message(object)`, `on.silent(is)` and, once, `on.close(code, reason)`. */
+/** One WebSocket, from its opening to its close. Calls `on.message(object)`, `on.silent(is)` and, once, `on.close(code, reason,
+ *  unsure)`, where `unsure` says that keys were sent of which nobody knows whether they arrived. */
 export class Connection {
   live = false; // The Hub has said hello, so keys go somewhere.
+  silent = false; // It does not answer just now.
   roundTrip = null;
   #socket;
   #screen;
@@ -21,8 +23,8 @@ export class Connection {
   #written = 0;
   #acked = 0;
   #pinged = 0;
+  #typed = 0;
   #unanswered = null; // A timer, while a ping is on its way.
-  #silent = false;
   #heard = performance.now();
 
   constructor(screen, size, on) {
@@ -44,7 +46,8 @@ export class Connection {
 
   keys(bytes) {
     // A dead line shows first when somebody types into it.
-    if (!this.#unanswered && performance.now() - this.#heard > ANSWER) this.ping();
+    this.#typed = performance.now();
+    if (this.#typed - this.#heard > ANSWER) this.ping();
     for (let at = 0; at < bytes.length; at += MESSAGE) this.#socket.send(bytes.subarray(at, at + MESSAGE));
   }
 
@@ -68,7 +71,7 @@ export class Connection {
     clearTimeout(this.#unanswered);
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
-    this.#on.close(code, reason);
+    this.#on.close(code, reason, this.#typed > this.#heard);
   }
 
   #send(message) {
@@ -77,7 +80,7 @@ export class Connection {
 
   #receive(data) {
     this.#heard = performance.now();
-    if (this.#silent) this.#on.silent((this.#silent = false));
+    if (this.silent) this.#on.silent((this.silent = false));
     if (typeof data !== "string") return this.#write(new Uint8Array(data));
     const message = JSON.parse(data);
     if (message.type === "pong") {
@@ -101,15 +104,16 @@ export class Connection {
 
   /** Ask whether anybody is there; the answer also tells the round trip. */
   ping() {
+    if (this.#unanswered) return; // One at a time: the answer to the first would be measured from the second.
     const asked = (this.#pinged = performance.now());
     this.#send({ type: "ping" });
-    clearTimeout(this.#unanswered);
-    this.#unanswered = setTimeout(() => this.#heard < asked && this.#on.silent((this.#silent = true)), ANSWER);
+    this.#unanswered = setTimeout(() => this.#heard < asked && this.#on.silent((this.silent = true)), ANSWER);
   }
 
   #check() {
     const now = performance.now();
-    if (now - this.#heard > SILENCE) this.close(1006, "");
+    // By the ping and not by the clock: in a tab that nobody sees, timers come once a minute.
+    if (this.#unanswered && this.#heard < this.#pinged && now - this.#pinged > SILENCE) this.close(1006, "");
     else if (now - this.#pinged >= PING_EVERY) this.ping();
   }
 }

@@ -27,6 +27,7 @@ const base = `/sessions/${encodeURIComponent(page.dataset.session)}`;
 let screen;
 let connection = null;
 let mode = "drive";
+let decides = false; // This window decides the size, and answers what the program asks its terminal.
 let attempts = 0;
 let retry = null; // The wait for the next attempt: { timer, go }.
 let touched = false; // The person has typed in here since the page was opened.
@@ -34,7 +35,15 @@ let following; // Ends the following of a session that is not running.
 
 const visible = () => document.visibilityState === "visible";
 
-const driving = () => Boolean(connection?.live) && mode === "drive";
+/** Whether the Hub is there, as far as is known. */
+const live = () => Boolean(connection?.live) && !connection.silent;
+
+const driving = () => live() && mode === "drive";
+
+/** This window is worked in, so it decides the size. */
+function claim() {
+  if (!screen?.claim() && driving() && !decides) connection.resize(screen.size.cols, screen.size.rows);
+}
 
 /** Whether keys go anywhere; where they do not, the person is told. */
 function may(what) {
@@ -45,14 +54,17 @@ function may(what) {
 
 const screenEvents = {
   keys(bytes) {
-    if (!driving()) return;
+    if (!driving()) {
+      if (bytes[0] !== 27) this.unsent(); // What begins with Escape may be the mouse, or an answer of the screen's.
+      return;
+    }
     connection.keys(bytes);
     touched = true;
   },
   unsent(what = "that key") {
     if (mode === "watch") toast("You are watching: your keys are not sent.", { tone: "warn" });
-    else if (connection?.live) screen.claim();
-    else toast(`Not connected: ${what} was not sent.`, { tone: "warn" });
+    else if (live()) claim();
+    else toast(`${connection?.live ? "The Hub does not answer" : "Not connected"}: ${what} was not sent.`, { tone: "warn" });
   },
   size(cols, rows) {
     if (connection?.live && mode === "drive") connection.resize(cols, rows);
@@ -66,6 +78,7 @@ const screenEvents = {
   paste: (text) => tools().then(({ paste }) => paste(text)),
   files: (files) => tools().then(({ take }) => take(files)),
   menu: (x, y) => tools().then(({ openMenu }) => openMenu(x, y)),
+  answers: () => decides && driving(),
   unstuck: () => tools().then(({ unstick }) => unstick()),
   shortcut(event) {
     const what = shortcut(event);
@@ -84,7 +97,10 @@ function connect() {
   connection = new Connection(screen, visible() ? screen.size : null, {
     message: (message) => heard(message, greeted),
     silent: (is) => connection?.live && show("connected", is ? "No answer…" : "Connected", is ? "warn" : "good"),
-    close: (code, reason) => closed(code, reason, greeted.before),
+    close: (code, reason, unsure) => {
+      if (unsure && code === 1006) toast("What you typed last may not have arrived.", { tone: "warn", seconds: 8 });
+      closed(code, reason, greeted.before);
+    },
   });
 }
 
@@ -101,8 +117,10 @@ function heard(message, greeted) {
       byId("panel").hidden = true;
       show("connected", "Connected", "good");
       connection.ping();
+      decides = message.yours;
       const same = message.cols === screen.size.cols && message.rows === screen.size.rows;
       if (!greeted.before && mode === "drive" && visible()) connection.resize(screen.size.cols, screen.size.rows);
+      else if (decides) screen.lead();
       else if (!same || mode === "watch") screen.follow(message);
       if (!greeted.before && visible()) backToTerminal();
       greeted.before = true;
@@ -222,13 +240,13 @@ function ended({ state, reason_text: reason, detail }) {
   byId("stop").hidden = true;
   setTitle("");
   showPanel(failed ? "This session could not go on" : "This session is stopped", `${reason} ${detail}`, { start: true });
-  byId("start").querySelector("button").focus();
+  byId("panel").focus(); // And not the button: an Enter that was still meant for VisiData would start it again.
 }
 
 function loggedOut() {
   show("logged-out", "Logged out", "bad");
   byId("stop").hidden = true;
-  byId("login").href = `/login?next=${encodeURIComponent(location.pathname)}`;
+  byId("login").href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
   showPanel("You were logged out", "The session itself goes on. Log in to come back to it.", { login: true });
   byId("login").focus();
 }
@@ -246,15 +264,21 @@ let deadline = null;
 function setDeadline({ at, why }) {
   clearInterval(deadline?.timer);
   deadline = at ? { at: Date.parse(at), timer: setInterval(countDown, 1000) } : null;
+  if (!at) byId("deadline-said").textContent = "";
+  else if (byId("deadline").hidden) byId("deadline-said").textContent = `This session stops in ${leftOf(deadline)}.`;
   byId("deadline").hidden = !deadline;
   byId("stay").hidden = why === "too_old" || mode === "watch"; // Its age cannot be put off.
   if (deadline) countDown();
 }
 
+function leftOf({ at }) {
+  const seconds = Math.max(0, Math.round((at - Date.now()) / 1000));
+  return seconds < 60 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
+}
+
 function countDown() {
-  const seconds = Math.max(0, Math.round((deadline.at - Date.now()) / 1000));
-  const left = seconds < 60 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
-  byId("deadline-text").textContent = seconds ? `Stops in ${left}` : "Stopping…";
+  const left = leftOf(deadline);
+  byId("deadline-text").textContent = left === "0 s" ? "Stopping…" : `Stops in ${left}`;
 }
 
 // What people press
@@ -309,13 +333,20 @@ let loading;
 
 /** The rest of the page (`tools.js`), loaded once, on first use or when there is time. */
 function tools() {
-  loading ??= import("./tools.js").then((module) => module.setUp({ screen, may, reason }));
+  loading ??= import("./tools.js").then(
+    (module) => module.setUp({ screen, may, reason }),
+    () => {
+      const again = { action: "Load it again", run: () => location.reload(), seconds: 0, tone: "warn" };
+      toast("A part of this page did not arrive. The session goes on.", again);
+      return new Promise(() => {});
+    },
+  );
   return loading;
 }
 
 /** Why nothing can be done with VisiData just now; empty where something can. */
 function reason() {
-  return !connection?.live ? "Not connected" : mode === "watch" ? "You are watching" : "";
+  return !live() ? "Not connected" : mode === "watch" ? "You are watching" : "";
 }
 
 document.addEventListener("click", ({ target }) => {
@@ -337,16 +368,16 @@ document.addEventListener("keydown", (event) => {
 
 // What happens around the page
 
-for (const event of ["online", "visibilitychange", "pageshow"]) {
+for (const event of ["online", "offline", "visibilitychange", "pageshow"]) {
   (event === "visibilitychange" ? document : window).addEventListener(event, () => {
     if (!visible()) return;
     if (retry) tryNow();
     else connection?.probe();
   });
 }
-window.addEventListener("focus", () => screen?.claim());
+window.addEventListener("focus", claim);
 byId("screen").addEventListener("pointerdown", () => {
-  screen?.claim();
+  claim();
   allowKeyboard();
 });
 // From the first moment on: what falls on a page that does not take it is shown in its place.
@@ -365,7 +396,13 @@ terminal.hubScreen = () => screen?.lines() ?? [];
 terminal.hubSize = () => screen?.size;
 
 const first = page.dataset.state;
-screen = await Screen.open(byId("screen"), look(), screenEvents);
+try {
+  screen = await Screen.open(byId("screen"), look(), screenEvents);
+} catch (error) {
+  window.hubLoaded(false);
+  throw error;
+}
+window.hubLoaded(true);
 listen(() => screen.restyle(look()));
 if (first === "running") connect();
 else if (first === "stopped" || first === "failed") byId("status").dataset.tone = first === "failed" ? "bad" : "";

@@ -45,14 +45,20 @@ export function pasting(screen, { may, open }) {
   const dialog = byId("paste");
   const { elements } = dialog.querySelector("form");
   let text = "";
+  let used;
 
-  /** Gives whether it was typed. */
-  function paste(given) {
+  /** Gives whether it was typed; `whenUsed` is called once it was, or was put elsewhere. */
+  function paste(given, whenUsed) {
+    used = whenUsed;
     text = given.replace(/\r\n?/g, "\n").replace(/\n+$/, "");
     if (!text || !may("the paste")) return false;
-    if (screen.pasteable) screen.paste(text);
-    else offer();
-    return screen.pasteable;
+    if (!screen.pasteable) {
+      offer();
+      return false;
+    }
+    screen.paste(text);
+    used?.();
+    return true;
   }
 
   function offer() {
@@ -84,7 +90,8 @@ export function pasting(screen, { may, open }) {
     async file() {
       toast(`Stored as “${await upload(elements.name.value, text)}” among your files.`);
     },
-    line: () => screen.paste(oneLine(text)),
+    // The prompt may have closed while it was asked what to do, and outside of it each character is a command.
+    line: () => (screen.prompting ? screen.paste(oneLine(text)) : offer()),
     type: () => screen.paste(text),
   };
 
@@ -94,6 +101,7 @@ export function pasting(screen, { may, open }) {
     if (!act || !may("the paste")) return;
     try {
       await act();
+      if (!dialog.open) used?.();
     } catch (error) {
       toast(error.message, { tone: "warn", action: "Try again", run: offer, seconds: 20 });
     }

@@ -18,8 +18,8 @@ export class Screen {
 
   /**
    * `look` as `restyle` takes it. `on` has `keys(bytes)`, `unsent()`, `size(cols, rows)`, `title(text)`,
-   * `clipboard(text)`, `paste(text)`, `files(list)`, `menu(x, y)`, `unstuck()` (the sticky key was used) and
-   * `shortcut(event)`, which says whether the page took the key.
+   * `clipboard(text)`, `paste(text)`, `files(list)`, `menu(x, y)`, `unstuck()` (the sticky key was used),
+   * `shortcut(event)`, which says whether the page took the key, and `answers()`: whether this window answers the program.
    */
   static async open(element, look, on) {
     const [{ Terminal }, { FitAddon }, { Unicode11Addon }, { WebLinksAddon }] = await Promise.all(
@@ -93,14 +93,26 @@ export class Screen {
     if (scale < 1) this.term.options.fontSize = Math.max(4, Math.floor(this.#look.size * scale * 2) / 2);
   }
 
-  /** Decide the size again, as the window that is worked in. */
-  claim() {
+  /** This window decides the size (again): the one that did has gone. */
+  lead() {
     if (!this.#following) return;
+    this.#unfollow();
+    this.fit();
+  }
+
+  #unfollow() {
     this.#following = null;
     this.element.classList.remove("letterbox");
     this.term.options.fontSize = this.#look.size;
+  }
+
+  /** Decide the size again, as the window that is worked in; false where no other did. */
+  claim() {
+    if (!this.#following) return false;
+    this.#unfollow();
     this.fit();
     this.on.size(this.term.cols, this.term.rows);
+    return true;
   }
 
   /** The lines on the screen, as text. */
@@ -142,8 +154,10 @@ export class Screen {
     term.onData((text) => on.keys(encoder.encode(this.#modified(text))));
     term.onBinary((text) => on.keys(Uint8Array.from(text, (character) => character.charCodeAt(0))));
     term.onKey(() => on.unsent());
+    element.addEventListener("beforeinput", (event) => this.#inserted(event), { capture: true });
     term.onTitleChange((text) => on.title(text));
     term.attachCustomKeyEventHandler((event) => this.#key(event));
+    this.#leaveAnswers();
     for (const final of ["h", "l"]) {
       term.parser.registerCsiHandler({ prefix: "?", final }, (modes) => {
         if (modes.includes(25)) this.prompting = final === "h";
@@ -236,6 +250,36 @@ export class Screen {
     const text = event.clipboardData?.getData("text/plain") ?? "";
     if (text) this.on.paste(text);
     else if (files?.length) this.on.files([...files]);
+  }
+
+  /**
+   * A keyboard on the screen inserts text. All but what it composes, and single characters, is no typing: a piece of the
+   * clipboard, a word that it proposes, something dragged here. What that would do as commands nobody has asked for.
+   */
+  #inserted(event) {
+    this.on.unsent(); // xterm.js tells of keys only.
+    if (event.isComposing || !/^insert(Text|FromDrop|FromYank|ReplacementText)$/.test(event.inputType)) return;
+    const text = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
+    if ([...text].length < 2) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.on.paste(text);
+  }
+
+  /**
+   * What a program asks its terminal (what it is, where the cursor stands, which colours it has) one window answers, and
+   * not each: a second answer would be typed into whatever comes next.
+   */
+  #leaveAnswers() {
+    const { parser } = this.term;
+    const mine = () => !this.on.answers();
+    for (const prefix of ["", ">", "="]) parser.registerCsiHandler({ prefix, final: "c" }, mine);
+    for (const prefix of ["", "?"]) {
+      parser.registerCsiHandler({ prefix, final: "n" }, mine);
+      parser.registerCsiHandler({ prefix, intermediates: "$", final: "p" }, mine);
+    }
+    parser.registerDcsHandler({ intermediates: "$", final: "q" }, mine);
+    for (const colour of [4, 10, 11, 12]) parser.registerOscHandler(colour, (data) => data.includes("?") && mine());
   }
 
   /** Draw with WebGL where there is one, and go back to HTML when the browser takes it away. */

@@ -41,12 +41,20 @@ export function setUp({ screen, may, reason }) {
     open: () => may("the file") && pick(open),
     fullscreen: toggleFullScreen,
     settings: openSettings,
+    /** Give the keyboard to what a note offers, where there is one, and else to the bar. */
+    bar() {
+      const choices = [offered(), byId("stay"), byId("now"), document.querySelector(".bar [data-do=palette]")];
+      choices.find((one) => one?.checkVisibility())?.focus();
+    },
     help: () => document.querySelector("dialog[open]") ?? openDialog(byId("help")),
     stop() {
       byId("stop-dialog").returnValue = "keep";
       openDialog(byId("stop-dialog"));
     },
   };
+
+  /** What the newest note offers, as a button; or nothing. */
+  const offered = () => [...document.querySelectorAll("#toasts button:not(.close)")].at(-1);
 
   const nothingSelected = () => (screen.term.hasSelection() ? "" : "Nothing is selected: drag with Shift held");
   const noFiles = home ? "" : "This Hub does not reach your files";
@@ -63,6 +71,10 @@ export function setUp({ screen, may, reason }) {
       ...COMMANDS.map(([keys, also, name]) => ({
         group: "VisiData", keys: readable(keys), also, name, run: () => type(typed(keys)), off: asked,
       })),
+      ...(offered() ? [mine(`${offered().textContent}: ${offered().parentElement.firstChild.textContent}`, () => offered()?.click())] : []),
+      ...["stay", "now"].filter((id) => byId(id).checkVisibility()).map((id) =>
+        mine(id === "stay" ? "Stay: do not stop this session yet" : "Reconnect now", () => byId(id).click()),
+      ),
       mine("Copy the selection", () => screen.copySelection(), { keys: "Ctrl+C", off: nothingSelected() }),
       mine("Copy the screen as text", () => copy(screen.lines().map((line) => line.trimEnd()).join("\n").trim())),
       mine("Paste…", act.paste, { keys: "Ctrl+V", off }),
@@ -75,6 +87,7 @@ export function setUp({ screen, may, reason }) {
       mine("Smaller font", () => choose({ size: size - 1 }), { also: "zoom" }),
       mine("Theme, font and more…", act.settings, { also: "settings preferences screen reader" }),
       mine("Keys and help", act.help, { keys: "Shift+F1" }),
+      mine("Leave the terminal for the bar above it", act.bar, { keys: "Shift+F6", also: "focus keyboard accessibility" }),
       page.dataset.watch === "yes"
         ? mine("Work in this session", () => location.assign(location.pathname), { also: "drive type stop watching" })
         : mine("Watch in another tab", () => window.open("?watch=1", "_blank", "noopener"), { also: "second screen projector share" }),

@@ -39,7 +39,7 @@ def tracked(*chunks: bytes) -> ModeTracker:
         (b"\x1b[?9h", b"\x1b[?9h"),
         (b"\x1b[?1000h", b"\x1b[?1000h"),
         (b"\x1b[?1002;1006h", b"\x1b[?1006h\x1b[?1002h"),
-        (b"\x1b[?1003;1015h", b"\x1b[?1015h\x1b[?1003h"),
+        (b"\x1b[?1003;1016h", b"\x1b[?1016h\x1b[?1003h"),
         (b"\x1b[?1004h", b"\x1b[?1004h"),
         (b"\x1b[?2004h", b"\x1b[?2004h"),
         (b"\x1b=", b"\x1b="),
@@ -135,6 +135,8 @@ pieces = st.one_of(
             b"\x1b]52;c;QUJD\x07",
             b"\x1bP+q\x1b\\",
             b"\x1b[38;5;12mtext\x1b[m",
+            b"\x1b[8;53;189t",
+            b"\x1b[8;2t",
             VISIDATA_START,
             VISIDATA_END,
         ]
@@ -152,6 +154,7 @@ def test_any_chunking_gives_the_same_answer(stream: bytes, data: st.DataObject) 
     chunked = tracked(*(stream[start:end] for start, end in itertools.pairwise(edges)))
     assert chunked.restore() == whole.restore()
     assert (chunked.title, chunked.alternate_screen) == (whole.title, whole.alternate_screen)
+    assert chunked.size == whole.size
 
 
 @given(st.lists(pieces, max_size=12).map(b"".join))

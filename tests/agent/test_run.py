@@ -562,3 +562,44 @@ def gone(pid: int) -> bool:
 
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+# Sizes
+
+
+async def test_who_comes_without_a_size_is_told_the_programs(folder: Path) -> None:
+    async with start_agent(folder, *SHELL) as agent:
+        client = await agent.client()
+        await client.resize(123, 45)
+        await client.type("until [ \"$(stty size)\" = '45 123' ]; do sleep 0.1; done; echo it is ''so\n")
+        await client.see("it is so")
+        other = await agent.client(size=None)
+        await other.find(rb"\x1b\[8;45;123t")
+        await client.type("until [ \"$(stty size)\" = '45 123' ]; do sleep 0.1; done; echo it still ''is\n")
+        await client.see("it still is")
+
+
+async def test_a_size_that_one_client_gives_the_others_are_told_and_not_that_of_a_repaint(folder: Path) -> None:
+    """Clients of several replicas: each shows the program in the size that it has, whoever gave it."""
+    async with start_agent(folder, *SHELL) as agent:
+        here, there = await agent.client(), await agent.client()
+        await here.resize(100, 30)
+        await there.find(rb"\x1b\[8;30;100t")
+        await there.resize(100, 31)  # A repaint: one row more, and then the right number again.
+        await asyncio.sleep(0.3)
+        await there.resize(100, 30)
+        await here.resize(90, 20)
+        await there.find(rb"\x1b\[8;20;90t")
+        await here.type("echo that was it\n")
+        await here.find(rb"\nthat was it")
+        assert b"\x1b[8;31;100t" not in here.seen
+        assert b"\x1b[8;20;90t" not in here.seen, "it has said so itself"
+
+
+async def test_a_size_is_told_between_two_sequences(folder: Path) -> None:
+    async with start_agent(folder, *SHELL) as agent:
+        here, there = await agent.client(), await agent.client()
+        await there.type(r"printf 'be'gun'\033[3'; sleep 1; printf '1mended'" + "\n")
+        await there.find(rb"begun\x1b\[3")
+        await here.resize(77, 22)
+        await there.find(rb"\x1b\[31mended(?s:.*)\x1b\[8;22;77t")

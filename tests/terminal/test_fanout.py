@@ -416,10 +416,10 @@ def test_the_last_driver_to_give_its_size_decides_and_the_others_are_told():
     fanout.resize(phone, Size(40, 20))
     assert fanout.size == Size(40, 20)
     assert desk.take_notices() == [Hello("drive", Size(40, 20))]
-    assert phone.take_notices() == []
+    assert phone.take_notices() == [Hello("drive", Size(40, 20), yours=True)]
     fanout.detach(phone)
     assert fanout.size == Size(200, 50), "the desk's window is the only one left"
-    assert desk.take_notices() == [Hello("drive", Size(200, 50))]
+    assert desk.take_notices() == [Hello("drive", Size(200, 50), yours=True)]
 
 
 def test_a_watchers_window_changes_nothing():
@@ -561,3 +561,43 @@ def test_any_interleaving_gives_a_lone_driver_every_byte_and_everybody_else_no_w
             assert fanout.due(owner, now) is not None, "the owner is never stuck"
             screens[owner] += fanout.take(owner, now)
         assert interrupted or screens[owner] == stream
+
+
+def test_the_size_that_the_program_says_it_has_is_what_people_are_told():
+    """A window that nobody looks at gives none; and windows elsewhere, at another replica, decide too."""
+    fanout = Fanout()
+    hidden, watcher = fanout.attach("drive"), fanout.attach("watch")
+    fanout.connected()
+    fanout.feed(b"\x1b[8;53;189t")
+    fanout.settle()
+    assert fanout.size == fanout.reported == Size(189, 53)
+    assert hidden.take_notices() == [Hello("drive", Size(189, 53))]
+    assert watcher.take_notices() == [Hello("watch", Size(189, 53))]
+    fanout.resize(hidden, Size(100, 40))
+    assert hidden.take_notices() == [Hello("drive", Size(100, 40), yours=True)]
+    fanout.feed(b"\x1b[8;53;189t")
+    fanout.settle()
+    assert fanout.size == Size(189, 53)
+    assert hidden.take_notices() == [Hello("drive", Size(189, 53))]
+
+
+def test_a_size_that_cannot_be_is_made_one():
+    fanout = Fanout()
+    fanout.connected()
+    fanout.feed(b"\x1b[8;0;9999t")
+    fanout.settle()
+    assert fanout.size == Size(1000, 1)
+
+
+def test_one_window_decides_and_answers_what_the_program_asks():
+    fanout = Fanout()
+    first, second = fanout.attach("drive", Size(100, 40)), fanout.attach("drive", Size(100, 40))
+    fanout.attach("watch")
+    fanout.connected()
+    told = [viewer.take_notices() for viewer in fanout.viewers]
+    assert [notice.yours for (notice,) in told] == [False, True, False], "the one that came last"
+    fanout.resize(first, Size(100, 40))
+    assert first.take_notices() == [Hello("drive", Size(100, 40), yours=True)]
+    assert second.take_notices() == [Hello("drive", Size(100, 40))]
+    fanout.detach(first)
+    assert second.take_notices() == [Hello("drive", Size(100, 40), yours=True)]

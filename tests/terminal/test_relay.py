@@ -49,7 +49,13 @@ async def test_a_person_types_and_sees_what_the_program_answers(dialect: str):
     async with FakeGotty(dialect) as gotty:
         terminals = Terminals(patience=QUICK)
         viewer = FakeViewer(terminals, target(gotty), size=Size(200, 50))
-        assert await viewer.until_told("hello") == {"type": "hello", "mode": "drive", "cols": 200, "rows": 50}
+        assert await viewer.until_told("hello") == {
+            "type": "hello",
+            "mode": "drive",
+            "cols": 200,
+            "rows": 50,
+            "yours": True,
+        }
         await gotty.until(lambda: gotty.sizes == [(200, 50)])
         viewer.say("größe".encode())
         await gotty.until(lambda: gotty.typed == "größe")
@@ -274,9 +280,15 @@ async def test_many_terminals_are_let_go_one_after_the_other(gotty: FakeGotty):
 
 async def test_people_are_warned_of_a_deadline_and_told_when_it_is_off(gotty: FakeGotty, terminals: Terminals):
     viewer = FakeViewer(terminals, target(gotty), deadline=Deadline("2030-01-01T00:00:00+00:00", "idle"))
+    await viewer.until_told("hello")
     assert (await viewer.until_told("deadline"))["why"] == "idle"
     terminals.push_deadline("s1", None)
     assert (await viewer.until_told("deadline", 2))["at"] is None
+    before = len(viewer.notices)
+    for _ in range(3):
+        terminals.push_deadline("s1", None)
+    await asyncio.sleep(0.05)
+    assert len(viewer.notices) == before, "what is known is not said again: it would only wake phones"
     terminals.push_state("s1", "stopping", "idle")
     assert (await viewer.until_told("state"))["state"] == "stopping"
     terminals.push_state("another", "stopping")

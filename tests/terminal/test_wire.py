@@ -82,7 +82,10 @@ def test_output_is_the_programs_bytes_untouched():
 @pytest.mark.parametrize(
     ("notice", "message"),
     [
-        (Hello("watch", Size(100, 30)), {"type": "hello", "mode": "watch", "cols": 100, "rows": 30}),
+        (
+            Hello("watch", Size(100, 30)),
+            {"type": "hello", "mode": "watch", "cols": 100, "rows": 30, "yours": False},
+        ),
         (Title("städte"), {"type": "title", "text": "städte"}),
         (State("reconnecting"), {"type": "state", "state": "reconnecting", "reason": None}),
         (
