@@ -10,7 +10,8 @@ import asyncio
 from contextlib import suppress
 from types import TracebackType
 
-LOOK_EVERY = 0.5  # Seconds between two looks at a replica, and the longest that an answer may take.
+LOOK_EVERY = 0.5  # Seconds between two looks at a replica,
+ANSWER_WITHIN = 5.0  # and the longest that an answer may take.
 
 
 class Balancer:
@@ -55,7 +56,8 @@ class Balancer:
         while True:
             ready = False
             with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(LOOK_EVERY):
+                # One that is dead refuses at once, and one that leaves says so at once: this is for one that is busy.
+                async with asyncio.timeout(ANSWER_WITHIN):
                     ready = await is_ready(port)
             if ready != (port in self.ready):
                 async with self._changed:

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright, expect
 
-from e2e.browser import Browse, Person, follow_link, invite, launch, log_in, make_first_admin, make_token
+from e2e.browser import EVERYTHING, Browse, Person, follow_link, invite, launch, log_in, make_first_admin, make_token
 from e2e.hub import HubProcess
 from e2e.replicas import Replicas
 
 RESULTS = Path(__file__).resolve().parent.parent / "test-results"
 ELSEWHERE = os.environ.get("HUB_URL", "").rstrip("/")
 OWN = ("replicas", "strict_hub", "own_hub")  # Fixtures that are a Hub which the tests may do anything to.
+
+expect.set_options(timeout=EVERYTHING)
 
 _FAILED = pytest.StashKey[bool]()
 

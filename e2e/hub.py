@@ -20,7 +20,7 @@ import psutil
 
 HUB = Path(sys.executable).with_name("hub")
 START_WITHIN = 60.0  # Seconds. The first start makes the database and the samples.
-STOP_WITHIN = 15.0
+STOP_WITHIN = 40.0
 
 
 class HubProcess:

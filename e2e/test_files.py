@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from playwright.async_api import Page, expect
@@ -44,6 +45,9 @@ async def test_a_dropped_file_opens_in_visidata_and_what_is_saved_there_comes_ou
     await terminal.sees("towns.csv")
     await terminal.press("Enter")
     await terminal.sees("towns.csv", but_not="save to:")
+    async with asyncio.timeout(30):  # VisiData saves beside.
+        while len((await (await ada.api.get("/api/v1/files/towns.csv")).text()).splitlines()) < 3:
+            await asyncio.sleep(0.1)
 
     await page.goto(f"{url}/files")
     await expect(page.locator("#files")).to_contain_text("towns.csv")

@@ -81,7 +81,7 @@ class Outbox:
 
     async def wait(self) -> tuple[str, str, str]:
         """The next mail, once it has come."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self._came.wait()
         self._came.clear()
         return self.mails[-1]

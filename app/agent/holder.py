@@ -32,14 +32,14 @@ GATHER = 0.002
 # them, and VisiData handles one within a few milliseconds.
 FIRST_SIZE = 0.2
 BETWEEN_SIZES = 0.04
-SLOW_REPAINT = 1.0  # Seconds that a program may take to see the first of them, on a machine that is busy.
+SLOW_REPAINT = 5.0  # Seconds that a program may take to see the first of them, on a machine that is busy.
 # Seconds for the last output of a program that has ended to reach the clients.
 LAST_OUTPUT = 2.0
 QUIET = 0.1  # Seconds without output after the program's end that mean there is no more.
 # Seconds without another change of size after which the other clients are told. A row more may be the first half of a
 # client's own repaint, which it takes back once the program has drawn.
 SETTLED = 0.2
-SETTLED_FROM_REPAINT = 1.5
+SETTLED_FROM_REPAINT = 6.0
 TORN = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*|[\]P^_X][^\x07\x1b]*|[ -/]*)$|[\xc0-\xff][\x80-\xbf]{0,2}$"
 )  # A sequence's beginning.

@@ -72,9 +72,9 @@ def main(arguments: list[str], read: Callable[[Sequence[str]], list[str]] = list
         return _fail(f"A run is alive in {options.dir} already: its lock is held.", ALREADY_RUNNING)
     if options.detach and not _detach():
         return 0
-    _write_pid()
     stop_asked: list[int] = []
-    _note_stops(stop_asked)
+    _note_stops(stop_asked)  # Before anybody can know whom to stop.
+    _write_pid()
     for record in ("agent.json", "exit.json"):
         _remove(record)
     size = _first_size(os.environ)

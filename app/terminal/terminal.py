@@ -48,6 +48,8 @@ INTERRUPT = b"\x03"  # What Ctrl-C sends, and a terminal takes for VINTR unless 
 # So many bytes of output are shortened in a second: what a person looks at, and not what a program floods the Hub with.
 SPARE = 128 * 1024
 
+LOOKS = 8  # In the time between two pings it is looked so often whether upstream has said anything.
+
 log = logging.getLogger("hub.terminal")
 
 ViewerProtocol = Literal["hub.tty.v1", "webtty"]
@@ -90,7 +92,7 @@ class Patience:
     keepalive: float = 20.0  # A ping each; upstream that is silent for twice as long is dead.
     look: float = 0.05  # For what somebody has been sent at once to be looked at.
     redraw: float = 0.05  # Between the two resizes that make a program draw everything: both must be seen.
-    slow_redraw: float = 1.0  # For the first of them to be seen, on a machine that is busy.
+    slow_redraw: float = 5.0  # For the first of them to be seen, on a machine that is busy.
     handshake: float = 10.0  # For the first frame of a GoTTY client.
     farewell: float = 2.0  # For a viewer to take the last output before it is closed.
     parting: float = 0.01  # Between two terminals that are closed since the replica leaves,
@@ -459,16 +461,16 @@ class _Terminal:
             upstream.send(webtty.init(target.credential, target.arguments))
             self._apply()
             keepalive = self._patience.keepalive
-            pinged = self._heard
-            while not await within(upstream.over, keepalive / 8):
-                now = time.monotonic()
-                # While reading rests, nothing can be heard: that is no sign.
-                if self._fanout.paused:
-                    self._heard = now
-                elif now - self._heard > 2 * keepalive:
+            heard, looks, silent = self._heard, 0, 0
+            while not await within(upstream.over, keepalive / LOOKS):
+                # While reading rests, nothing can be heard: that is no sign. Nor is it that the Hub itself was held up
+                # and has not read yet what is there: so looks are counted, and not seconds.
+                silent = 0 if self._fanout.paused or self._heard != heard else silent + 1
+                heard = self._heard
+                if silent > 2 * LOOKS:
                     raise TimeoutError("upstream is silent")
-                if now - pinged >= keepalive:
-                    pinged = now
+                looks += 1
+                if looks % LOOKS == 0:
                     upstream.send(client.ping())
         finally:
             self._upstream = self._client = None

@@ -60,6 +60,9 @@ class Upstream(WSListener):
             )
         except (WSError, ValueError) as error:
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        except BaseException:
+            upstream.over.set()  # It may yet be answered, when nobody waits for that any more.
+            raise
         return upstream
 
     @property
@@ -107,6 +110,8 @@ class Upstream(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
+        if self.over.is_set():
+            transport.disconnect(graceful=False)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type

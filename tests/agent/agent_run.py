@@ -23,7 +23,7 @@ from websockets.typing import Subprotocol
 
 CREDENTIAL = "user:s3cret"
 PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE = 15.0  # Seconds until a test gives up waiting for something that takes milliseconds.
+PATIENCE = 30.0  # Seconds until a test gives up waiting for something that takes milliseconds.
 
 
 async def until(found: Any, what: str) -> Any:

@@ -91,15 +91,15 @@ gotty = pytest.fixture(stand_in)
 async def test_the_program_outlives_a_connection(folder: Path, gotty: str) -> None:
     async with start_agent(folder, *SHELL, options=("--gotty", gotty)) as agent:
         client = await agent.client(size=(90, 30))
-        await client.type("x=kept; sleep 0.2; stty size\n")
-        await client.see("30 90")
+        await client.type("x=kept; until [ \"$(stty size)\" = '30 90' ]; do sleep 0.1; done; echo o''k\n")
+        await client.see("ok")
         await client.vanish()
         client = await agent.client(size=(90, 30))
         await client.type("echo the word is $x\n")
         await client.see("the word is kept")
         await client.resize(70, 20)
-        await client.type("sleep 0.2; stty size\n")
-        await client.see("20 70")
+        await client.type("until [ \"$(stty size)\" = '20 70' ]; do sleep 0.1; done; echo go''od\n")
+        await client.see("good")
 
 
 async def test_keys_come_through_as_they_are(folder: Path, gotty: str) -> None:

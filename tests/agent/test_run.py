@@ -67,7 +67,7 @@ async def test_detached_it_outlives_its_starter_in_a_session_of_its_own(folder: 
 
 async def test_a_detached_run_holds_none_of_its_starters_pipes(folder: Path) -> None:
     async with start_agent(folder, *SHELL, options=("--detach",)) as agent:
-        async with asyncio.timeout(5):  # The output ends with the starter, while the run goes on.
+        async with asyncio.timeout(30):  # The output ends with the starter, while the run goes on.
             _, said = await agent.process.communicate()
         assert said == b""
         assert agent.alive
@@ -94,12 +94,18 @@ async def test_the_lock_is_not_the_programs(folder: Path) -> None:
     """Else a daemon that the person starts would keep a dead run alive."""
     # setsid -f leaves the program's session, so nobody's signals reach it.
     async with start_agent(
-        folder, "sh", "-c", "setsid -f sleep 60; pgrep -n sleep > pid", options=("--cwd", str(folder))
+        folder,
+        "sh",
+        "-c",
+        "setsid -f sh -c 'echo $$ > daemon; exec sleep 60'; until [ -s daemon ]; do sleep 0.05; done",
+        options=("--cwd", str(folder)),
     ) as agent:
+        daemon = folder / "daemon"
+        pid = int(await until(lambda: daemon.exists() and daemon.read_text(), "the daemon is there"))
         try:
             assert (await agent.ending())["reason"] == "quit"
         finally:
-            os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,8 @@ async def test_the_program_sees_nothing_of_the_hubs_and_the_right_terminal(folde
     show = 'env | grep -E "^(HUB|LINES|TERM|KEPT)"; stty size; tty < /dev/tty > /dev/null && echo own terminal; pwd'
     async with start_agent(folder, *SHELL, environment=environment, options=("--cwd", "/")) as agent:
         client = await agent.client(size=None)
-        await client.type(f"sleep 0.2; {show}; echo do''ne.\n")  # A repaint's change of size may be under way.
+        # A repaint's change of size may be under way.
+        await client.type(f"until [ \"$(stty size)\" = '30 90' ]; do sleep 0.1; done; {show}; echo do''ne.\n")
         seen = await client.see("done.")
         assert "KEPT=yes" in seen
         assert "TERM=xterm-256color" in seen
@@ -165,12 +172,13 @@ async def test_the_program_sees_nothing_of_the_hubs_and_the_right_terminal(folde
 async def test_gottys_greeting(folder: Path) -> None:
     async with start_agent(folder, *SHELL) as agent:
         client = await agent.client()
-        await client.type("echo hi\n")
+        await client.type("echo h''i\n")
         await client.see("hi")
         assert client.other == ["3VisiData", f"6{gotty.MESSAGE_LIMIT}"]
         await client.connection.send("2")
-        await client.receive()
-        assert client.other[-1] == "2"
+        async with asyncio.timeout(30):
+            while client.other[-1] != "2":
+                await client.receive()
 
 
 @pytest.mark.parametrize("credential", ["", "user:", "user:s3cre", "user:s3cretx", "\ud800"])
@@ -267,13 +275,14 @@ async def test_the_last_resize_wins_and_stays(folder: Path) -> None:
         await two.type("echo he''re\n")
         await two.see("here")
         await one.resize(70, 20)
-        await one.type("sleep 0.2; stty size\n")  # A repaint's change of size may be under way.
+        # A repaint's change of size may be under way.
+        await one.type("until [ \"$(stty size)\" = '20 70' ]; do sleep 0.1; done; stty size\n")
         await one.see("20 70")
         await two.see("20 70")
         await one.leave()
         await two.leave()
         third = await agent.client(size=None)
-        await third.type("sleep 0.2; stty size\n")
+        await third.type("until [ \"$(stty size)\" = '20 70' ]; do sleep 0.1; done; stty size\n")
         await third.see("20 70")
 
 
@@ -509,9 +518,9 @@ async def test_a_stop_that_comes_before_it_listens(folder: Path) -> None:
 
 
 async def test_who_will_not_stop_is_killed_with_all_that_it_left(folder: Path) -> None:
-    program = "trap '' HUP TERM; set -m; sleep 98 & sleep 99 & echo $! > pid; set +m; while :; do wait; sleep 1; done"
+    program = "trap '' HUP TERM; set -m; sleep 98 & sleep 99 & echo $! > left; set +m; while :; do wait; sleep 1; done"
     async with start_agent(folder, "sh", "-c", program, options=("--grace", "0.2", "--cwd", str(folder))) as agent:
-        left = int(await until(lambda: (folder / "pid").exists() and (folder / "pid").read_text(), "it has started"))
+        left = int(await until(lambda: (folder / "left").exists() and (folder / "left").read_text(), "it has started"))
         await agent.stop()
         ending = await agent.ending()
         assert (ending["reason"], ending["signal"]) == ("stopped", signal.SIGKILL)
@@ -586,7 +595,6 @@ async def test_a_size_that_one_client_gives_the_others_are_told_and_not_that_of_
         await here.resize(100, 30)
         await there.find(rb"\x1b\[8;30;100t")
         await there.resize(100, 31)  # A repaint: one row more, and then the right number again.
-        await asyncio.sleep(0.3)
         await there.resize(100, 30)
         await here.resize(90, 20)
         await there.find(rb"\x1b\[8;20;90t")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 
 import asyncpg
@@ -31,15 +32,17 @@ async def work() -> None:
 async def test_however_late_it_is_cancelled_its_connection_comes_back(small: Database) -> None:
     """(A request is cancelled when its browser goes away.)"""
     ended_by_itself = 0
-    for steps in range(0, 300, 3):
+    for steps in itertools.count(0, 3):
+        if ended_by_itself == 3:
+            break
         task = asyncio.create_task(work())
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
         (result,) = await asyncio.gather(task, return_exceptions=True)
         ended_by_itself += result is None
-    assert 0 < ended_by_itself < 100, "some were cancelled, and some came to their end"
-    async with asyncio.timeout(5):
+    assert steps > 30, "some were cancelled before they came to their end"
+    async with asyncio.timeout(30):
         await asyncio.gather(*(work() for _ in range(10)))
 
 

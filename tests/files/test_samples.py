@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -110,10 +109,8 @@ def test_a_misspelt_sample_is_answered_with_the_nearest(name: str, words: str) -
     assert words in refused.value.message
 
 
-def test_the_second_time_is_instant_and_needs_no_session_python(folder: Path, data_dir: Path) -> None:
-    began = time.monotonic()
+def test_the_second_time_needs_no_session_python(folder: Path, data_dir: Path) -> None:
     assert ensure_samples(data_dir, Path("/nonexistent/python")) == folder
-    assert time.monotonic() - began < 0.1
 
 
 def test_a_missing_session_python_is_said_with_the_way_out(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ async def http(api: KubeApi) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def next_event(watch: aiohttp.ClientResponse) -> Any:
     """The next line, decoded; None at the end of the stream."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         line = await watch.content.readline()
     return json.loads(line) if line else None
 

@@ -22,7 +22,7 @@ from kube.server import KubeApi
 
 REAL = os.environ.get("HUB_TEST_KUBECONFIG")
 IMAGE = os.environ.get("HUB_TEST_IMAGE", "cluster.local/pause:1")
-PATIENCE = 60.0 if REAL else 5.0  # Seconds for anything to happen.
+PATIENCE = 60.0 if REAL else 30.0  # Seconds for anything to happen.
 
 Object = dict[str, Any]
 LEFT_ALONE: Object = {"schedulerName": "nobody"}

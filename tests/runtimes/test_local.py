@@ -127,8 +127,9 @@ async def running(
     """A sandboxed run on a sample."""
     harness = make_harness(BWRAP)
     spec = RunSpec(a_spec().run, a_spec().user_id, "hub:secret", Source("sample", "penguins.csv"))
-    seen = await harness.runtime.launch(spec)
-    assert seen.phase is Phase.RUNNING
+    async with watching(harness.runtime) as until:
+        await harness.runtime.launch(spec)
+        seen = await until(spec.run, Phase.RUNNING)
     yield harness, spec, seen
 
 
@@ -212,8 +213,8 @@ async def test_a_program_that_will_not_end_is_killed_after_the_grace_time(
     spec = a_spec()
     async with watching(harness.runtime) as until:
         seen = await harness.runtime.launch(spec)
-        agent = psutil.Process(RunFolder(harness.runtime.root / str(spec.run)).agent()["pid"])  # type: ignore[index]
         await until(spec.run, Phase.RUNNING)
+        agent = psutil.Process(RunFolder(harness.runtime.root / str(spec.run)).agent()["pid"])  # type: ignore[index]
         agent.suspend()  # Deaf to SIGTERM.
         began = time.monotonic()
         while (now := await harness.runtime.look(spec.run)) and now.phase is not Phase.ENDED:

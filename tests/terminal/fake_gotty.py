@@ -65,7 +65,7 @@ class FakeGotty:
         await self._server.wait_closed()
 
     async def until(self, seen: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5), self._changed:
+        async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(seen)
 
     async def write(self, data: bytes) -> None:

@@ -34,7 +34,7 @@ class FakeViewer:
         self._incoming.put_nowait(json.dumps(message) if isinstance(message, dict) else message)
 
     async def until(self, seen: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5), self._changed:
+        async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(seen)
 
     async def until_told(self, kind: str, count: int = 1) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class Site:
 
     async def until(self, user_id: UUID, holds: Callable[[], Any]) -> None:
         """Wait until `await holds()` is true, looking whenever a session of the user's has changed."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with self.hub.changes.subscribe(user_id) as changes:
                 while not await holds():
                     await changes.wait(1.0)

