@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Page, Playwright, async_playwright, expect
+from playwright.async_api import Browser, Page, Playwright, Route, async_playwright, expect
 
 from e2e.browser import Person, Terminal, create_and_open, invite, launch, make_first_admin, row
 from e2e.conftest import as_person
@@ -267,6 +267,19 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await page.goto(running)
         await terminal.is_connected()
         await shoot(page, "terminal-more-contrast")
+        missing = re.compile(r"/screen\.js")
+        await page.route(missing, lambda route: route.abort("connectionreset"))
+        await page.goto(running)
+        await expect(page.locator("#panel")).to_contain_text("could not be loaded", timeout=30_000)
+        await shoot(page, "terminal-part-missing")
+        await page.unroute(missing)
+        held: list[Route] = []
+        await page.route(missing, held.append)
+        await page.goto(running, wait_until="commit")
+        await expect(page.locator("#slow")).to_be_visible(timeout=30_000)
+        await shoot(page, "terminal-slow")
+        for one in held:
+            await one.abort()
 
     await for_each(at_the_terminal, ada)
 

@@ -676,6 +676,26 @@ async def test_a_part_of_the_page_that_does_not_arrive_is_fetched_again_by_itsel
     assert failures >= 2
 
 
+async def test_what_comes_after_the_screen_is_asked_for_again_when_it_is_used(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    session_id = await ada.create(name="Birds")
+    page = await browse(ada)
+    missing = re.compile(r"/tools\.js")
+    async with page.expect_event("requestfailed"):
+        await page.route(missing, lambda route: route.abort("connectionreset"))
+        await page.goto(f"{url}/sessions/{session_id}")
+    terminal = Terminal(page)
+    await terminal.is_connected()
+    await terminal.press("Control+,")
+    await expect(page.locator("#toasts")).to_contain_text("A part of this page did not arrive.")
+    await page.unroute(missing)
+    await page.get_by_role("button", name="Load the page again").click()
+    await terminal.is_connected()
+    await terminal.press("Control+,")
+    await expect(page.get_by_role("dialog", name="Commands and keys")).to_be_visible()
+
+
 async def test_a_part_of_the_page_that_never_arrives_is_told_with_a_way_on(
     url: str, ada: Person, browse: Browse
 ) -> None:

@@ -331,17 +331,15 @@ byId("status").addEventListener("pointerenter", () => connection?.live && connec
 
 let loading;
 
-/** The rest of the page (`tools.js`), loaded once, on first use or when there is time. */
-function tools() {
-  loading ??= import("./tools.js").then(
-    (module) => module.setUp({ screen, may, reason }),
-    () => {
-      const again = { action: "Load it again", run: () => location.reload(), seconds: 0, tone: "warn" };
-      toast("A part of this page did not arrive. The session goes on.", again);
-      return new Promise(() => {});
-    },
-  );
-  return loading;
+/** The rest of the page (`tools.js`), loaded once, on first use or when there is time; `ahead` of its use it may fail. */
+function tools({ ahead = false } = {}) {
+  loading ??= import("./tools.js").then((module) => module.setUp({ screen, may, reason }));
+  return loading.catch(() => {
+    loading = undefined;
+    const again = { action: "Load the page again", run: () => location.reload(), tone: "warn" };
+    if (!ahead) toast("A part of this page did not arrive. The session goes on.", again);
+    return new Promise(() => {});
+  });
 }
 
 /** Why nothing can be done with VisiData just now; empty where something can. */
@@ -408,4 +406,4 @@ if (first === "running") connect();
 else if (first === "stopped" || first === "failed") byId("status").dataset.tone = first === "failed" ? "bad" : "";
 else askState();
 // When there is time, and in any case soon: what is pressed meanwhile waits for it.
-(window.requestIdleCallback ?? setTimeout)(tools, { timeout: 1_000 });
+(window.requestIdleCallback ?? setTimeout)(() => tools({ ahead: true }), { timeout: 1_000 });
