@@ -68,7 +68,7 @@ async def test_a_chosen_file_shows_its_progress_is_listed_opened_and_deleted(
     await page.goto(f"{url}/files")
     await expect(page.get_by_role("heading", name="No files yet")).to_be_visible()
     devtools = await page.context.new_cdp_session(page)
-    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_500_000}
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 400_000}
     await devtools.send("Network.enable")
     await devtools.send("Network.emulateNetworkConditions", slow)
     rows = "".join(f"{number},{number**2}\n" for number in range(100_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -146,8 +147,10 @@ async def test_a_table_becomes_a_sheet_and_a_file(
     await paste(terminal, RIVERS)
     await expect(offer(terminal.page).get_by_label("Name, as a file")).to_have_value("pasted.tsv")
     await choose(terminal.page, "Open as a new sheet")
-    await terminal.sees("river", "length", "Elbe", "1094", "2 rows")
-    await expect(terminal.page.locator("#toasts")).to_contain_text("Stored as “pasted.tsv” among your files")
+    await asyncio.gather(  # A note goes after some seconds.
+        expect(terminal.page.locator("#toasts")).to_contain_text("Stored as “pasted.tsv” among your files"),
+        terminal.sees("river", "length", "Elbe", "1094", "2 rows"),
+    )
     await terminal.press("q")
     await terminal.sees("344 rows")
     assert await (await ada.api.get("/api/v1/files/pasted.tsv")).text() == RIVERS

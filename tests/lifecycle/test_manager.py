@@ -256,13 +256,23 @@ async def test_started_again_while_it_stops_it_runs_again_in_a_new_run(
 # Starts that go wrong
 
 
+async def time_is_up(manager: Manager, session_id: str) -> None:
+    """As if the session's start had begun long ago."""
+    await Row.raw(
+        "UPDATE sessions SET launched_at = launched_at - interval '1 hour', due_at = now() WHERE id = {}", session_id
+    )
+    manager.wake()
+
+
 async def test_a_start_that_takes_too_long_fails_says_so_and_leaves_nothing(
-    make_manager: MakeManager, sessions: Sessions, ada: UUID, make_settings: Callable[..., Settings], world: World
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
 ) -> None:
     runtime = FakeRuntime(world)
     runtime.hold()
-    make_manager(runtime, make_settings(start_timeout=timedelta(seconds=0.5)))
+    manager = make_manager(runtime)
     made = await a_session(sessions, ada)
+    await until(sessions, made.id, lambda session: "Held" in session.detail)
+    await time_is_up(manager, made.id)
     ended = await until(sessions, made.id, at_rest)
     assert (ended.state, ended.reason) == (State.FAILED, Reason.START_TIMEOUT)
     assert "Held" in ended.detail
@@ -285,15 +295,16 @@ async def test_a_refusal_is_shown_at_once_in_its_own_words(
 
 
 async def test_a_start_is_not_given_up_before_one_direct_look(
-    make_manager: MakeManager, sessions: Sessions, ada: UUID, make_settings: Callable[..., Settings], world: World
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
 ) -> None:
     runtime = FakeRuntime(world)
     runtime.hold()
     runtime.deaf = True  # It runs, and nobody hears of it.
-    make_manager(runtime, make_settings(start_timeout=timedelta(seconds=1)))
+    manager = make_manager(runtime)
     made = await a_session(sessions, ada)
     await until(sessions, made.id, lambda session: session.run_uid is not None)
     runtime.let_go()
+    await time_is_up(manager, made.id)
     assert (await until(sessions, made.id, lambda session: session.state is not State.STARTING)).state is State.RUNNING
 
 
