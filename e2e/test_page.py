@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Dialog, Page, Route, expect
+from playwright.async_api import Browser, Dialog, Page, Route, WebSocketRoute, expect
 
 from e2e.browser import (
     PHONE,
@@ -598,6 +598,51 @@ async def test_what_is_typed_while_the_hub_does_not_answer_is_told_and_never_run
     await expect(page.locator("#status")).to_contain_text("Connected")
     await terminal.press("j")
     await terminal.sees("go-down", "344 rows", but_not="freq")
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["it lives", "it has died"])
+async def test_a_line_is_taken_for_dead_only_when_nothing_answers_a_ping(
+    url: str, ada: Person, browse: Browse, answers: bool
+) -> None:
+    """Output in the moment of a ping is no answer to it, and a clock that jumps, as in a tab that nobody sees, no silence."""
+    session_id = await ada.create(name="Birds")
+    page = await browse(ada)
+    await page.clock.install()
+    lines: list[WebSocketRoute] = []
+
+    def serve(line: WebSocketRoute) -> None:
+        lines.append(line)
+
+        def heard(message: str | bytes) -> None:
+            if isinstance(message, str) and json.loads(message)["type"] == "ping":
+                line.send(b"output")
+                if answers or len(lines) > 1:
+                    line.send(json.dumps({"type": "pong"}))
+
+        line.on_message(heard)
+        line.send(json.dumps({"type": "hello", "mode": "drive", "cols": 100, "rows": 30, "yours": True}))
+
+    await page.route_web_socket(re.compile("/tty"), serve)
+    await page.goto(f"{url}/sessions/{session_id}")
+    terminal = Terminal(page)
+    await terminal.is_connected()
+    await terminal.sees("output")
+    if answers:
+        for _ in range(5):
+            await page.clock.fast_forward(60_000)
+            await asyncio.sleep(0.2)
+        await terminal.is_connected()
+        assert len(lines) == 1
+        return
+    lines[0].on_message(lambda _: None)  # From here on there is nothing.
+    for _ in range(50):
+        await page.clock.fast_forward(1_000)
+        await asyncio.sleep(0.02)
+    async with asyncio.timeout(10):
+        while len(lines) < 2:
+            await page.clock.fast_forward(1_000)
+            await asyncio.sleep(0.02)
+    await terminal.is_connected()
 
 
 async def test_a_key_of_which_nobody_knows_whether_it_arrived_is_told(

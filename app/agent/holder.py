@@ -40,9 +40,11 @@ QUIET = 0.1  # Seconds without output after the program's end that mean there is
 # client's own repaint, which it takes back once the program has drawn.
 SETTLED = 0.2
 SETTLED_FROM_REPAINT = 6.0
+# The beginning of a sequence or of a character.
 TORN = re.compile(
-    rb"\x1b(?:\[[0-?]*[ -/]*|[\]P^_X][^\x07\x1b]*|[ -/]*)$|[\xc0-\xff][\x80-\xbf]{0,2}$"
-)  # A sequence's beginning.
+    rb"(?:\x1b(?:\[[0-?]*[ -/]*|[\]P^_X][^\x07\x1b]*|[ -/]*)"
+    rb"|[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})$"
+)
 TAIL = 4096  # Bytes of output kept to tell how the program ended.
 
 
@@ -60,6 +62,7 @@ class Client:
         self._sent = 0.0  # When the last frame was taken, in the loop's time.
         self._typed = False  # Since then.
         self.size: Size | None = None  # What it gave last, or was told.
+        self.told = False  # It was the latter, which may have crossed what it gives next: that is confirmed to it.
         self.live = False
         self.behind = False  # Was dropped for falling behind; goes live again once it asks for more.
 
@@ -99,6 +102,7 @@ class Client:
     def drop(self) -> None:
         """Forget what waits: the client is too far behind to get there in good time."""
         self._waiting.clear()
+        self.size = None
         self.live, self.behind = False, True
 
     def note_typing(self) -> None:
@@ -166,8 +170,7 @@ class Holder:
         client.live, client.behind = True, False
         client.push(self._modes.restore())
         if client.size != self._size:
-            client.size = self._size
-            client.push(size_report(*self._size))
+            self._tell(client)
         if self._begin_program is not None:
             self._set_size(self._size)
             self._begin_program(client.arguments)
@@ -185,7 +188,8 @@ class Holder:
     def resize(self, client: Client, size: Size) -> None:
         """Give the program the size of this client's window."""
         before = self._size
-        self._size = client.size = size
+        self._size = size
+        client.size, client.told = None if client.told else size, False
         if self._telling is not None:
             self._telling.cancel()
         repaints = size == (before[0], before[1] + 1)
@@ -203,8 +207,11 @@ class Holder:
             self._telling = self._loop.call_later(BETWEEN_SIZES, self._tell_size)
             return
         for client in told:
-            client.size = self._size
-            client.push(size_report(*self._size))
+            self._tell(client)
+
+    def _tell(self, client: Client) -> None:
+        client.size, client.told = self._size, True
+        client.push(size_report(*self._size))
 
     def _repaint(self) -> None:
         """Change the size and change it back: curses repaints all when the size is not what it was.

@@ -22,13 +22,13 @@ _SEQUENCE = re.compile(
     rb"\x1b(?:"
     rb"\[\?([0-9;]{1,%d})([hl])"
     rb"|([=>c]|\[!p)"
-    rb"|\[8;([0-9]{1,4});([0-9]{1,4})t"
+    rb"|\]8379;([0-9]{1,4});([0-9]{1,4})\x07"
     rb"|\][02];([^\x07\x18\x1a\x1b]{0,%d})(?=[\x07\x1b])"
     rb")" % (_PARAMETER_BYTES, TITLE_BYTES)
 )
 # What may still become one of the above when more bytes come.
 _UNFINISHED = re.compile(
-    rb"\x1b(?:\[(?:\?[0-9;]{0,%d}|!|8(?:;[0-9]{0,4}){0,2})?|\](?:[02](?:;[^\x07\x18\x1a\x1b]{0,%d})?)?)?"
+    rb"\x1b(?:\[(?:\?[0-9;]{0,%d}|!)?|\](?:8(?:3(?:7(?:9(?:;[0-9]{0,4}){0,2})?)?)?|[02](?:;[^\x07\x18\x1a\x1b]{0,%d})?)?)?"
     % (_PARAMETER_BYTES, TITLE_BYTES)
 )
 _LONGEST = TITLE_BYTES + 8
@@ -42,8 +42,8 @@ _SWITCHES = {1: False, 7: True, 25: True, 66: False, 1004: False, 2004: False}  
 class ModeTracker:
     """The modes set so far in one output stream.
 
-    `alternate_screen` says whether the program draws on the alternate screen. `size` is (columns, rows) as last said in the
-    stream (xterm's window operation 8), which is how the agent tells it; None before. `title` is the last title it set, as
+    `alternate_screen` says whether the program draws on the alternate screen. `size` is (columns, rows) as the agent last
+    said it in the stream (`size_report`); None before. `title` is the last title it set, as
     text without control characters, at most `TITLE_CHARACTERS` long (untrusted: the program chose it).
     """
 
@@ -73,7 +73,7 @@ class ModeTracker:
         if b"\x1b" not in data:  # Many times faster than to let the expression find that out.
             return
         for found in _SEQUENCE.finditer(data):
-            parameters, switch, short, rows, columns, title = found.groups()
+            parameters, switch, short, columns, rows, title = found.groups()
             if parameters is not None:
                 for parameter in parameters.split(b";"):
                     if parameter:
@@ -136,5 +136,5 @@ def _clean(title: bytes) -> str:
 
 
 def size_report(columns: int, rows: int) -> bytes:
-    """Tells whoever reads the stream what size the program has. Screens in browsers do not heed it."""
-    return b"\x1b[8;%d;%dt" % (rows, columns)
+    """Tells the Hub what size the program has. An OSC of our own, which no program sends and every screen ignores."""
+    return b"\x1b]8379;%d;%d\x07" % (columns, rows)

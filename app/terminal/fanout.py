@@ -158,6 +158,7 @@ class Fanout:
 
     def detach(self, viewer: Viewer) -> None:
         """Forget a viewer. If its window decided the size, the driver that spoke before it decides now."""
+        self.look()
         self.viewers.remove(viewer)
         if self._decides is viewer:
             sized = [other for other in self.viewers if other.size is not None]
@@ -170,6 +171,7 @@ class Fanout:
         """A viewer says how much room it has. The last driver that does so decides, and the others are told."""
         if not viewer.drives:
             return
+        self.look()
         viewer.size = size
         # The list's order is who spoke last, so that `detach` can go back to the one before.
         self.viewers.remove(viewer)
@@ -200,8 +202,7 @@ class Fanout:
 
         Not on the alternate screen: what draws there takes Ctrl-C for a key, and all that it draws counts.
         """
-        if self._fresh:
-            self._look()
+        self.look()
         # While reading rests, as it does until the viewer is below its low mark, what waits is in the program's hands.
         waits = (self.paused or viewer.in_flight + self.end - viewer.cursor >= self.limits.high) and not viewer.lost
         slow = viewer.drives and viewer.high == self.limits.high
@@ -225,6 +226,11 @@ class Fanout:
             self.feed(CANCEL)
         self.tell(State("reconnecting"))
 
+    def look(self) -> None:
+        """See to modes, title and size in what has come. What is done next goes by them."""
+        if self._fresh:
+            self._look()
+
     def hold(self, data: bytes) -> bytes:
         """What is to be sent now of the program's output: all so far, or nothing while that changes nothing to see.
 
@@ -234,8 +240,7 @@ class Fanout:
             data, self._unseen = self._unseen + data, b""
         if len(data) > self.limits.unseen or not _UNSEEN.fullmatch(data):
             return data
-        if self._fresh:
-            self._look()
+        self.look()
         modes = self._modes
         if modes.is_on(25) or (b"?" in data and not modes.is_on(1)) or (b"=" in data and not modes.is_on(66)):
             return data

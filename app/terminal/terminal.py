@@ -381,6 +381,7 @@ class _Terminal:
 
     def _settle(self) -> None:
         """Put what the fanout has decided into effect, after whatever has changed."""
+        self._fanout.look()
         for attachment in tuple(self.attached):
             self._flush(attachment)
         self._apply()
@@ -425,6 +426,7 @@ class _Terminal:
             self._redrawing = self._loop.call_later(self._patience.redraw, self._redrawn, before, until)
             return
         self._redrawing = None
+        self._told_size = None  # Somebody else's may have come meanwhile, and the row must be taken back.
         self._settle()
 
     # Upstream.

@@ -104,10 +104,15 @@ export class Connection {
 
   /** Ask whether anybody is there; the answer also tells the round trip. */
   ping() {
-    if (this.#unanswered) return; // One at a time: the answer to the first would be measured from the second.
+    // One at a time: the answer to the first would be measured from the second.
+    if (this.#unanswered || this.#socket?.readyState !== WebSocket.OPEN) return;
     const asked = (this.#pinged = performance.now());
     this.#send({ type: "ping" });
-    this.#unanswered = setTimeout(() => this.#heard < asked && this.#on.silent((this.silent = true)), ANSWER);
+    this.#unanswered = setTimeout(() => {
+      // Whatever was heard since says that somebody is there; where the answer lies behind much output, we ask again.
+      if (this.#heard < asked) this.#on.silent((this.silent = true));
+      else this.#unanswered = null;
+    }, ANSWER);
   }
 
   #check() {

@@ -42,6 +42,7 @@ const driving = () => live() && mode === "drive";
 
 /** This window is worked in, so it decides the size. */
 function claim() {
+  if (mode === "watch") return;
   if (!screen?.claim() && driving() && !decides) connection.resize(screen.size.cols, screen.size.rows);
 }
 
@@ -120,7 +121,7 @@ function heard(message, greeted) {
       decides = message.yours;
       const same = message.cols === screen.size.cols && message.rows === screen.size.rows;
       if (!greeted.before && mode === "drive" && visible()) connection.resize(screen.size.cols, screen.size.rows);
-      else if (decides) screen.lead();
+      else if (decides) screen.lead(message);
       else if (!same || mode === "watch") screen.follow(message);
       if (!greeted.before && visible()) backToTerminal();
       greeted.before = true;
@@ -397,10 +398,10 @@ const first = page.dataset.state;
 try {
   screen = await Screen.open(byId("screen"), look(), screenEvents);
 } catch (error) {
-  window.hubLoaded(false);
+  window.hubLoaded?.(false);
   throw error;
 }
-window.hubLoaded(true);
+window.hubLoaded?.(true);
 listen(() => screen.restyle(look()));
 if (first === "running") connect();
 else if (first === "stopped" || first === "failed") byId("status").dataset.tone = first === "failed" ? "bad" : "";

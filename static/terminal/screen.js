@@ -94,10 +94,14 @@ export class Screen {
   }
 
   /** This window decides the size (again): the one that did has gone. */
-  lead() {
-    if (!this.#following) return;
-    this.#unfollow();
-    this.fit();
+  lead(size) {
+    if (this.#following) {
+      this.#unfollow();
+      this.fit();
+    }
+    // The Hub knows the size that this window gave last, and while it followed it gave none.
+    const { cols, rows } = this.term;
+    if (cols !== size.cols || rows !== size.rows) this.on.size(cols, rows);
   }
 
   #unfollow() {
@@ -260,7 +264,7 @@ export class Screen {
     this.on.unsent(); // xterm.js tells of keys only.
     if (event.isComposing || !/^insert(Text|FromDrop|FromYank|ReplacementText)$/.test(event.inputType)) return;
     const text = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
-    if ([...text].length < 2) return;
+    if (isCharacter(text)) return;
     event.preventDefault();
     event.stopPropagation();
     this.on.paste(text);
@@ -308,6 +312,12 @@ function optionsOf({ colours, family, size, reader }) {
 
 function isShown(element) {
   return element.clientWidth > 0 && element.clientHeight > 0;
+}
+
+/** Whether it is what one key or one choice among characters gives; a dead key or Chinese punctuation gives two. */
+function isCharacter(text) {
+  const { length } = Intl.Segmenter ? [...new Intl.Segmenter().segment(text)] : [...text];
+  return length < 2 || (length === 2 && text > "\x7f");
 }
 
 function openLink(text) {

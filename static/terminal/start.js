@@ -7,7 +7,8 @@
   const TRIES = "hub-load-tries";
   const MOST = 2; // Times that the page is loaded again by itself.
   const byId = (id) => document.getElementById(id);
-  let over = false;
+  let failing = false;
+  let whole = false;
 
   function tried(count) {
     try {
@@ -38,8 +39,8 @@
   }
 
   async function failed() {
-    if (over) return;
-    over = true;
+    if (failing || whole) return;
+    failing = true;
     const count = tried();
     if (count >= MOST) {
       tried(0);
@@ -50,14 +51,16 @@
     say("Loading the terminal again", "A part of this page did not arrive.", false);
     // Not before the Hub answers: a browser's own page about that has no way back.
     while (!(await answers())) await new Promise((later) => setTimeout(later, 1_000));
-    location.reload();
+    if (!whole) location.reload();
   }
 
-  addEventListener("error", ({ target }) => target instanceof HTMLScriptElement && failed(), { capture: true });
+  // Only the page's own: extensions put in theirs, which may fail for reasons of their own.
+  const own = (script) => script.type === "module" && script.src.startsWith(location.origin);
+  addEventListener("error", ({ target }) => target instanceof HTMLScriptElement && own(target) && failed(), { capture: true });
   /** For `main.js`: the screen is there, or it cannot be. */
-  window.hubLoaded = (whole) => {
-    if (!whole) return failed();
-    over = true;
+  window.hubLoaded = (is) => {
+    if (!is) return failed();
+    whole = true;
     tried(0);
     byId("slow").hidden = true;
   };

@@ -71,7 +71,9 @@ export function setUp({ screen, may, reason }) {
       ...COMMANDS.map(([keys, also, name]) => ({
         group: "VisiData", keys: readable(keys), also, name, run: () => type(typed(keys)), off: asked,
       })),
-      ...(offered() ? [mine(`${offered().textContent}: ${offered().parentElement.firstChild.textContent}`, () => offered()?.click())] : []),
+      ...[offered()].filter(Boolean).map((button) =>
+        mine(`${button.textContent}: ${button.parentElement.firstChild.textContent}`, () => button.isConnected && button.click()),
+      ),
       ...["stay", "now"].filter((id) => byId(id).checkVisibility()).map((id) =>
         mine(id === "stay" ? "Stay: do not stop this session yet" : "Reconnect now", () => byId(id).click()),
       ),

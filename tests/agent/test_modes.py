@@ -135,8 +135,8 @@ pieces = st.one_of(
             b"\x1b]52;c;QUJD\x07",
             b"\x1bP+q\x1b\\",
             b"\x1b[38;5;12mtext\x1b[m",
-            b"\x1b[8;53;189t",
-            b"\x1b[8;2t",
+            b"\x1b]8379;189;53\x07",
+            b"\x1b]8379;2\x07",
             VISIDATA_START,
             VISIDATA_END,
         ]

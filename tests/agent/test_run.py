@@ -583,7 +583,7 @@ async def test_who_comes_without_a_size_is_told_the_programs(folder: Path) -> No
         await client.type("until [ \"$(stty size)\" = '45 123' ]; do sleep 0.1; done; echo it is ''so\n")
         await client.see("it is so")
         other = await agent.client(size=None)
-        await other.find(rb"\x1b\[8;45;123t")
+        await other.find(rb"\x1b\]8379;123;45\x07")
         await client.type("until [ \"$(stty size)\" = '45 123' ]; do sleep 0.1; done; echo it still ''is\n")
         await client.see("it still is")
 
@@ -593,15 +593,15 @@ async def test_a_size_that_one_client_gives_the_others_are_told_and_not_that_of_
     async with start_agent(folder, *SHELL) as agent:
         here, there = await agent.client(), await agent.client()
         await here.resize(100, 30)
-        await there.find(rb"\x1b\[8;30;100t")
+        await there.find(rb"\x1b\]8379;100;30\x07")
         await there.resize(100, 31)  # A repaint: one row more, and then the right number again.
         await there.resize(100, 30)
         await here.resize(90, 20)
-        await there.find(rb"\x1b\[8;20;90t")
+        await there.find(rb"\x1b\]8379;90;20\x07")
         await here.type("echo that was it\n")
         await here.find(rb"\nthat was it")
-        assert b"\x1b[8;31;100t" not in here.seen
-        assert b"\x1b[8;20;90t" not in here.seen, "it has said so itself"
+        assert b"\x1b]8379;100;31\x07" not in here.seen
+        assert b"\x1b]8379;90;20\x07" not in here.seen, "it has said so itself"
 
 
 async def test_a_size_is_told_between_two_sequences(folder: Path) -> None:
@@ -610,4 +610,23 @@ async def test_a_size_is_told_between_two_sequences(folder: Path) -> None:
         await there.type(r"printf 'be'gun'\033[3'; sleep 1; printf '1mended'" + "\n")
         await there.find(rb"begun\x1b\[3")
         await here.resize(77, 22)
-        await there.find(rb"\x1b\[31mended(?s:.*)\x1b\[8;22;77t")
+        await there.find(rb"\x1b\[31mended(?s:.*)\x1b\]8379;77;22\x07")
+
+
+async def test_who_gives_a_size_that_crossed_what_it_was_told_is_told_which_holds(folder: Path) -> None:
+    async with start_agent(folder, *SHELL) as agent:
+        here, there = await agent.client(), await agent.client()
+        await here.resize(100, 30)
+        await there.find(rb"\x1b\]8379;100;30\x07")
+        await there.resize(120, 50)
+        await there.find(rb"\x1b\]8379;120;50\x07")
+        await here.find(rb"\x1b\]8379;120;50\x07")
+
+
+async def test_after_a_character_of_several_bytes_a_size_is_told_too(folder: Path) -> None:
+    async with start_agent(folder, *SHELL) as agent:
+        here, there = await agent.client(), await agent.client()
+        await there.type("stty -echo; printf '\\342\\235\\257'\n")
+        await there.find("❯".encode())
+        await here.resize(77, 22)
+        await there.find(rb"\x1b\]8379;77;22\x07")

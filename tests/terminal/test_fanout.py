@@ -568,14 +568,14 @@ def test_the_size_that_the_program_says_it_has_is_what_people_are_told():
     fanout = Fanout()
     hidden, watcher = fanout.attach("drive"), fanout.attach("watch")
     fanout.connected()
-    fanout.feed(b"\x1b[8;53;189t")
+    fanout.feed(b"\x1b]8379;189;53\x07")
     fanout.settle()
     assert fanout.size == fanout.reported == Size(189, 53)
     assert hidden.take_notices() == [Hello("drive", Size(189, 53))]
     assert watcher.take_notices() == [Hello("watch", Size(189, 53))]
     fanout.resize(hidden, Size(100, 40))
     assert hidden.take_notices() == [Hello("drive", Size(100, 40), yours=True)]
-    fanout.feed(b"\x1b[8;53;189t")
+    fanout.feed(b"\x1b]8379;189;53\x07")
     fanout.settle()
     assert fanout.size == Size(189, 53)
     assert hidden.take_notices() == [Hello("drive", Size(189, 53))]
@@ -584,7 +584,7 @@ def test_the_size_that_the_program_says_it_has_is_what_people_are_told():
 def test_a_size_that_cannot_be_is_made_one():
     fanout = Fanout()
     fanout.connected()
-    fanout.feed(b"\x1b[8;0;9999t")
+    fanout.feed(b"\x1b]8379;9999;0\x07")
     fanout.settle()
     assert fanout.size == Size(1000, 1)
 
@@ -601,3 +601,15 @@ def test_one_window_decides_and_answers_what_the_program_asks():
     assert second.take_notices() == [Hello("drive", Size(100, 40))]
     fanout.detach(first)
     assert second.take_notices() == [Hello("drive", Size(100, 40), yours=True)]
+
+
+def test_a_window_that_speaks_after_the_program_has_the_last_word():
+    """Though nobody has looked yet at what the program said."""
+    fanout = Fanout()
+    desk = fanout.attach("drive", Size(100, 40))
+    fanout.connected()
+    fanout.feed(b"\x1b]8379;189;53\x07")
+    fanout.resize(desk, Size(130, 45))
+    fanout.settle()
+    assert fanout.size == Size(130, 45)
+    assert desk.take_notices() == [Hello("drive", Size(130, 45), yours=True)]
