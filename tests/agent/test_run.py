@@ -576,6 +576,13 @@ def children_of(pid: int) -> list[int]:
 # Sizes
 
 
+async def has_arrived(client: Client) -> None:
+    """All that the client has said so far has: two connections know no order between them."""
+    await client.type("echo arr''ived\n")
+    await client.find(rb"arrived")
+    client.seen = client.seen.replace(b"arrived", b"")
+
+
 async def test_who_comes_without_a_size_is_told_the_programs(folder: Path) -> None:
     async with start_agent(folder, *SHELL) as agent:
         client = await agent.client()
@@ -592,10 +599,12 @@ async def test_a_size_that_one_client_gives_the_others_are_told_and_not_that_of_
     """Clients of several replicas: each shows the program in the size that it has, whoever gave it."""
     async with start_agent(folder, *SHELL) as agent:
         here, there = await agent.client(), await agent.client()
+        await has_arrived(there)
         await here.resize(100, 30)
         await there.find(rb"\x1b\]8379;100;30\x07")
         await there.resize(100, 31)  # A repaint: one row more, and then the right number again.
         await there.resize(100, 30)
+        await has_arrived(there)
         await here.resize(90, 20)
         await there.find(rb"\x1b\]8379;90;20\x07")
         await here.type("echo that was it\n")
@@ -616,6 +625,7 @@ async def test_a_size_is_told_between_two_sequences(folder: Path) -> None:
 async def test_who_gives_a_size_that_crossed_what_it_was_told_is_told_which_holds(folder: Path) -> None:
     async with start_agent(folder, *SHELL) as agent:
         here, there = await agent.client(), await agent.client()
+        await has_arrived(there)
         await here.resize(100, 30)
         await there.find(rb"\x1b\]8379;100;30\x07")
         await there.resize(120, 50)
