@@ -31,6 +31,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 CHUNK = 256 * 1024  # Bytes read or written by one thread hop: long enough to be worth it, short enough to cancel.
+LOOKS = 10  # At what is to be deleted, while it turns into something else in between.
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a pipe waits for its other end, for ever.
@@ -210,12 +211,17 @@ class Homes:
 
         def remove() -> None:
             with self._open_parent(user_id, path) as (folder, name):
-                if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                    os.unlink(name, dir_fd=folder)
-                elif recursive:
-                    self._discard(name, folder)
-                else:
-                    os.rmdir(name, dir_fd=folder)
+                for _ in range(LOOKS):
+                    # The person's programs may put something else there between the look and the deed.
+                    with suppress(IsADirectoryError, NotADirectoryError):
+                        if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                            os.unlink(name, dir_fd=folder)
+                        elif recursive:
+                            self._discard(name, folder)
+                        else:
+                            os.rmdir(name, dir_fd=folder)
+                        return
+                raise Conflict(f"“{path}” is changed all the time by something else. Try again.")
 
         await _in_thread(remove)
 

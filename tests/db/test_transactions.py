@@ -31,9 +31,9 @@ async def work() -> None:
 
 async def test_however_late_it_is_cancelled_its_connection_comes_back(small: Database) -> None:
     """(A request is cancelled when its browser goes away.)"""
-    ended_by_itself = 0
+    ended_by_itself = cancelled = 0
     for steps in itertools.count(0, 3):
-        if ended_by_itself == 3:
+        if ended_by_itself >= 3 and steps > 150:
             break
         task = asyncio.create_task(work())
         for _ in range(steps):
@@ -41,7 +41,8 @@ async def test_however_late_it_is_cancelled_its_connection_comes_back(small: Dat
         task.cancel()
         (result,) = await asyncio.gather(task, return_exceptions=True)
         ended_by_itself += result is None
-    assert steps > 30, "some were cancelled before they came to their end"
+        cancelled += result is not None
+    assert cancelled > 0
     async with asyncio.timeout(30):
         await asyncio.gather(*(work() for _ in range(10)))
 

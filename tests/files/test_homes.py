@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import chdir, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from stat import S_ISREG
+from typing import Any
 
 import pytest
 
@@ -610,6 +612,26 @@ async def test_deleting_a_folder_that_is_swapped_for_a_link_takes_nothing_else(
     assert (outside / "a.csv").read_text() == "SECRET"
     await homes.sweep(timedelta(0))
     assert [path.name for path in homes.root.iterdir()] == [ANN]
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+async def test_a_file_that_turns_into_a_folder_as_it_is_deleted_is_deleted_as_that(
+    homes: Homes, home: Path, monkeypatch: pytest.MonkeyPatch, recursive: bool
+) -> None:
+    (home / "d").write_text("a file")
+    look = os.stat
+
+    def stat(name: Any, **how: Any) -> os.stat_result:
+        seen = look(name, **how)
+        if name == "d" and S_ISREG(seen.st_mode):
+            (home / "d").unlink()
+            (home / "d").mkdir()
+        return seen
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.files.homes.os.stat", stat)
+        await homes.delete(ANN, "d", recursive=recursive)
+    assert not (home / "d").exists()
 
 
 async def test_folders_thousands_deep_can_be_deleted_by_a_hub_with_few_descriptors(homes: Homes, home: Path) -> None:
