@@ -5,6 +5,7 @@ Waits are the browser's own: for what shows on the page or on the terminal, neve
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Awaitable, Callable
@@ -141,6 +142,16 @@ def note_sent(page: Page) -> list[bytes]:
 
     page.on("websocket", lambda socket: socket.on("framesent", note))
     return sent
+
+
+async def until_sent(sent: list[bytes], holds: Callable[[list[bytes]], bool]) -> None:
+    """Wait until it holds of what `note_sent` gives."""
+    try:
+        async with asyncio.timeout(EVERYTHING / 1000):
+            while not holds(sent):
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"this was sent, and not more: {sent}") from None
 
 
 async def until(page: Page, condition: str) -> None:

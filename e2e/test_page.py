@@ -9,7 +9,8 @@ import os
 import re
 import signal
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from e2e.browser import (
     penguins,
     set_clipboard,
     until,
+    until_sent,
 )
 from e2e.hub import HubProcess
 
@@ -34,10 +36,14 @@ VISIDATA_PYTHON = Path(__file__).resolve().parent.parent / ".venv-session" / "bi
 SIZES: dict[str, dict[str, Any]] = {"desktop": {}, "phone": PHONE}
 
 
-async def until_true(found: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not found():
-            await asyncio.sleep(0.02)
+@contextmanager
+def held_up(hub: HubProcess) -> Iterator[None]:
+    """It stands still, with all its connections."""
+    os.kill(hub.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(hub.pid, signal.SIGCONT)
 
 
 async def open_palette(terminal: Terminal) -> None:
@@ -551,12 +557,9 @@ async def test_the_status_does_not_say_connected_while_the_hub_does_not_answer(
     page = await browse(ada)
     terminal = await create_and_open(page, mortal_hub.url, "sample:penguins.csv")
     await terminal.sees("Adelie")
-    os.kill(mortal_hub.pid, signal.SIGSTOP)
-    try:
+    with held_up(mortal_hub):
         await page.locator("#status").hover()
         await expect(page.locator("#status")).to_contain_text("No answer…")
-    finally:
-        os.kill(mortal_hub.pid, signal.SIGCONT)
     await expect(page.locator("#status")).to_contain_text("Connected")
     await terminal.press("j")
     await terminal.sees("go-down")
@@ -587,14 +590,11 @@ async def test_what_is_typed_while_the_hub_does_not_answer_is_told_and_never_run
     page = await browse(ada)
     terminal = await create_and_open(page, mortal_hub.url, "sample:penguins.csv")
     await terminal.sees("Adelie")
-    os.kill(mortal_hub.pid, signal.SIGSTOP)
-    try:
+    with held_up(mortal_hub):
         await page.locator("#status").hover()
         await expect(page.locator("#status")).to_contain_text("No answer…")
         await terminal.press("Shift+F")
         await expect(page.locator("#toasts")).to_contain_text("The Hub does not answer: that key was not sent.")
-    finally:
-        os.kill(mortal_hub.pid, signal.SIGCONT)
     await expect(page.locator("#status")).to_contain_text("Connected")
     await terminal.press("j")
     await terminal.sees("go-down", "344 rows", but_not="freq")
@@ -680,7 +680,7 @@ async def test_a_question_of_the_programs_is_answered_by_one_window(url: str, ad
     for keys in sent:
         keys.clear()
     await second.press("Enter")
-    await until_true(lambda: any(b"\x1b[?1;2c" in keys for keys in sent[1]))
+    await until_sent(sent[1], lambda sent: any(b"\x1b[?1;2c" in keys for keys in sent))
     await asyncio.sleep(0.3)
     assert not any(sent[0]), "the other one answered too"
 

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from e2e.browser import PHONE, Browse, Person, Terminal, note_sent, penguins, tap, until
+from e2e.browser import PHONE, Browse, Person, Terminal, note_sent, penguins, tap, until, until_sent
 
 SIZES = {"phone": (390, 844), "small phone": (320, 568), "phone on its side": (844, 390), "tablet": (820, 1180)}
 
 
 def bar(page: Page) -> Locator:
     return page.get_by_role("toolbar", name="Keys")
-
-
-async def until_sent(sent: list[bytes], found: Callable[[], bool]) -> None:
-    try:
-        async with asyncio.timeout(10):
-            while not found():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not sent, but {sent}") from None
 
 
 async def press(terminal: Terminal, *keys: str) -> None:
@@ -90,7 +78,7 @@ async def test_a_key_that_is_held_repeats_until_it_is_let_go(url: str, ada: Pers
     await terminal.sees("Adelie")
     down = bar(terminal.page).get_by_role("button", name="Down", exact=True)
     await down.dispatch_event("pointerdown")
-    await until_sent(sent, lambda: sent.count(b"\x1bOB") >= 5)
+    await until_sent(sent, lambda sent: sent.count(b"\x1bOB") >= 5)
     await down.dispatch_event("pointerup")
     await down.dispatch_event("click")
     await terminal.press("g", "k")

@@ -36,7 +36,7 @@ LEASE = timedelta(seconds=30)  # How long a replica may take over one step of on
 POLL = 2.0  # Seconds. How late a lost notification is made good.
 AT_ONCE = 16  # Sessions that one replica works on at the same time.
 FLUSH_INPUT = timedelta(seconds=5)  # How long input may wait in memory before it is written.
-PART = 50  # Sessions that are looked at before the event loop gets its turn: people's keys must not wait for more.
+LOOKED_AT = 50  # Sessions that are looked at before the event loop gets its turn: people's keys must not wait for more.
 ORPHAN_GRACE = 30.0  # Seconds that a run without a row, or a row without a run, is left alone.
 SWEEP = 15.0  # Seconds between two sweeps.
 START_LOOK = timedelta(seconds=5)  # How often a start is looked at of which nothing is heard, so that it fails in time.
@@ -531,4 +531,4 @@ class Manager:
 
 
 def _parts(session_ids: list[str]) -> list[list[str]]:
-    return [session_ids[start : start + PART] for start in range(0, len(session_ids), PART)]
+    return [session_ids[start : start + LOOKED_AT] for start in range(0, len(session_ids), LOOKED_AT)]

@@ -276,14 +276,14 @@ export class Screen {
    */
   #leaveAnswers() {
     const { parser } = this.term;
-    const mine = () => !this.on.answers();
-    for (const prefix of ["", ">", "="]) parser.registerCsiHandler({ prefix, final: "c" }, mine);
+    const swallow = () => !this.on.answers();
+    for (const prefix of ["", ">", "="]) parser.registerCsiHandler({ prefix, final: "c" }, swallow);
     for (const prefix of ["", "?"]) {
-      parser.registerCsiHandler({ prefix, final: "n" }, mine);
-      parser.registerCsiHandler({ prefix, intermediates: "$", final: "p" }, mine);
+      parser.registerCsiHandler({ prefix, final: "n" }, swallow);
+      parser.registerCsiHandler({ prefix, intermediates: "$", final: "p" }, swallow);
     }
-    parser.registerDcsHandler({ intermediates: "$", final: "q" }, mine);
-    for (const colour of [4, 10, 11, 12]) parser.registerOscHandler(colour, (data) => data.includes("?") && mine());
+    parser.registerDcsHandler({ intermediates: "$", final: "q" }, swallow);
+    for (const colour of [4, 10, 11, 12]) parser.registerOscHandler(colour, (data) => data.includes("?") && swallow());
   }
 
   /** Draw with WebGL where there is one, and go back to HTML when the browser takes it away. */

@@ -583,6 +583,15 @@ async def has_arrived(client: Client) -> None:
     client.seen = client.seen.replace(b"arrived", b"")
 
 
+async def two_clients(agent: Agent) -> tuple[Client, Client]:
+    """The first has given the program 100x30, and the second has been told."""
+    here, there = await agent.client(), await agent.client()
+    await has_arrived(there)
+    await here.resize(100, 30)
+    await there.find(rb"\x1b\]8379;100;30\x07")
+    return here, there
+
+
 async def test_who_comes_without_a_size_is_told_the_programs(folder: Path) -> None:
     async with start_agent(folder, *SHELL) as agent:
         client = await agent.client()
@@ -598,10 +607,7 @@ async def test_who_comes_without_a_size_is_told_the_programs(folder: Path) -> No
 async def test_a_size_that_one_client_gives_the_others_are_told_and_not_that_of_a_repaint(folder: Path) -> None:
     """Clients of several replicas: each shows the program in the size that it has, whoever gave it."""
     async with start_agent(folder, *SHELL) as agent:
-        here, there = await agent.client(), await agent.client()
-        await has_arrived(there)
-        await here.resize(100, 30)
-        await there.find(rb"\x1b\]8379;100;30\x07")
+        here, there = await two_clients(agent)
         await there.resize(100, 31)  # A repaint: one row more, and then the right number again.
         await there.resize(100, 30)
         await has_arrived(there)
@@ -624,10 +630,7 @@ async def test_a_size_is_told_between_two_sequences(folder: Path) -> None:
 
 async def test_who_gives_a_size_that_crossed_what_it_was_told_is_told_which_holds(folder: Path) -> None:
     async with start_agent(folder, *SHELL) as agent:
-        here, there = await agent.client(), await agent.client()
-        await has_arrived(there)
-        await here.resize(100, 30)
-        await there.find(rb"\x1b\]8379;100;30\x07")
+        here, there = await two_clients(agent)
         await there.resize(120, 50)
         await there.find(rb"\x1b\]8379;120;50\x07")
         await here.find(rb"\x1b\]8379;120;50\x07")

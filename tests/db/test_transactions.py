@@ -41,7 +41,7 @@ async def test_however_late_it_is_cancelled_its_connection_comes_back(small: Dat
         task.cancel()
         (result,) = await asyncio.gather(task, return_exceptions=True)
         ended_by_itself += result is None
-        cancelled += result is not None
+        cancelled += steps > 0 and result is not None  # After none it had not begun.
     assert cancelled > 0
     async with asyncio.timeout(30):
         await asyncio.gather(*(work() for _ in range(10)))

@@ -26,7 +26,7 @@ from app.runtimes.kubernetes.runtime import KubernetesRuntime
 from app.settings import Settings
 
 FOR_EVER = float("inf")
-CALL_TIME, PATIENCE = 1.5, 6.0  # More than a busy machine holds anybody up, or what must not be repeated is.
+CALL_TIME, PATIENCE = 1.5, 6.0  # Seconds. Not less: a call that a busy machine holds up would be made twice.
 
 
 class World:
