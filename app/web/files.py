@@ -19,7 +19,7 @@ from app.web.htmx import go, wants_fragment
 from app.web.multipart import stream_file
 from app.web.security import me
 
-LEFT_IN = ".cache/visidata-hub"  # Made by app/agent/visidata/visidatarc.py, which also reads what is left there.
+LEFT_IN = ".cache/visidata-hub"  # Made by app/agent/visidata/hosted, which also reads what is left there.
 LEFT = frozenset({"clipboard", "open"})
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")

@@ -1,4 +1,5 @@
-"""VisiData as a session runs it: its command line and its environment. What is set in it: `visidatarc.py`.
+"""VisiData as a session runs it: its command line and its environment. What is set in it: `hosted`, which
+`visidatarc.py` loads.
 
 Must not touch the person's home: that is for VisiData itself to do, which runs as them and inside their sandbox.
 """

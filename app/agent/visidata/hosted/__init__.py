@@ -1,0 +1,23 @@
+"""The hosted configuration of VisiData: one module for each concern, each with an `install()` that changes VisiData.
+
+Runs inside the session, in the sessions' Python, as the package `visidata_hub` (see `visidatarc.py`), so its modules
+import each other relatively and must import nothing else of the Hub. A person's own configuration is loaded last and
+may change everything again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import clipboard, home, keys, mouse, opening, own_config, prompts
+
+
+def install(folder: Path) -> None:
+    """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
+    home.install()
+    clipboard.install(folder)
+    prompts.install()
+    mouse.install()
+    keys.install()
+    opening.install()
+    own_config.install()
