@@ -163,7 +163,11 @@ class Settings:
     runtime: Literal["local", "kubernetes"] = _option(
         _choice("local", "kubernetes"), "local", "Where sessions run: local or kubernetes."
     )
-    guests: bool = _option(_boolean, True, "Whether people may try it without an account.")
+    guests: bool | None = _option(  # Never None once the settings are made.
+        _boolean,
+        None,
+        "Whether people may try it without an account; empty: yes, except with HUB_RUNTIME=kubernetes.",
+    )
     guest_lifetime: timedelta = _option(
         _duration, timedelta(days=1), "A guest not seen for this long is deleted, with sessions and files."
     )
@@ -245,6 +249,13 @@ class Settings:
         host = self.bind.rpartition(":")[0]
         if self.runtime == "kubernetes" and not self.secret_key:
             raise SettingsError("HUB_SECRET_KEY is required with HUB_RUNTIME=kubernetes: replicas must share it.")
+        if self.runtime == "kubernetes" and not self.database_url:
+            raise SettingsError(
+                "HUB_DATABASE_URL is required with HUB_RUNTIME=kubernetes: a private Postgres in a pod is empty after "
+                "each restart and knows no session. Set it to the Postgres that all replicas share."
+            )
+        if self.guests is None:
+            object.__setattr__(self, "guests", self.runtime == "local")
         if self.warm_runs and self.runtime != "kubernetes":
             raise SettingsError("HUB_WARM_RUNS needs HUB_RUNTIME=kubernetes: no other runtime keeps runs ready.")
         if self.secret_key and len(self.secret_key) < 32:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+from app.db.embedded import PrivatePostgres
 from e2e.hub import free_port
 
 HUB = Path(sys.executable).with_name("hub")
@@ -71,6 +72,9 @@ def a_hub(*, core: int | None = None, **settings: str) -> Iterator[RunningHub]:
         data_dir = Path(folder) / "data"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
         environment |= {"HUB_DATA_DIR": str(data_dir), "HUB_BIND": f"127.0.0.1:{port}", **settings}
+        postgres = PrivatePostgres(Path(folder) / "database")
+        if settings.get("HUB_RUNTIME") == "kubernetes":
+            environment["HUB_DATABASE_URL"] = postgres.start()
         pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
         server = subprocess.Popen(
             [HUB, "serve"], env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=pin, cwd=folder
@@ -89,6 +93,7 @@ def a_hub(*, core: int | None = None, **settings: str) -> Iterator[RunningHub]:
                     os.kill(json.loads(agent.read_text())["pid"], signal.SIGTERM)
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=30)
+            postgres.stop()
 
 
 def _log_in(port: int, data_dir: Path, environment: dict[str, str], pid: int) -> RunningHub:

@@ -14,6 +14,8 @@ from app.errors import SettingsError
 from app.settings import Settings, load_secret_key
 
 KEY = "k" * 32
+POSTGRES = "postgres://hub@db/hub"
+ON_KUBERNETES = {"HUB_RUNTIME": "kubernetes", "HUB_SECRET_KEY": KEY, "HUB_DATABASE_URL": POSTGRES}
 
 
 def read(tmp_path: Path, env_file: str = "", **environ: str) -> Settings:
@@ -164,8 +166,21 @@ def test_no_secret_comes_with_the_program(tmp_path: Path) -> None:
 
 def test_kubernetes_asks_for_a_key_that_replicas_share(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="HUB_SECRET_KEY is required with HUB_RUNTIME=kubernetes"):
-        read(tmp_path, HUB_RUNTIME="kubernetes")
-    assert read(tmp_path, HUB_RUNTIME="kubernetes", HUB_SECRET_KEY=KEY).secret_key == KEY
+        read(tmp_path, HUB_RUNTIME="kubernetes", HUB_DATABASE_URL=POSTGRES)
+    assert read(tmp_path, **ON_KUBERNETES).secret_key == KEY
+
+
+def test_kubernetes_asks_for_a_postgres_that_outlives_the_replica(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="HUB_DATABASE_URL is required with HUB_RUNTIME=kubernetes"):
+        read(tmp_path, HUB_RUNTIME="kubernetes", HUB_SECRET_KEY=KEY)
+    assert read(tmp_path, **ON_KUBERNETES).database_url == POSTGRES
+
+
+def test_on_kubernetes_strangers_get_no_shell_unless_an_operator_says_so(tmp_path: Path) -> None:
+    assert read(tmp_path).guests is True
+    assert read(tmp_path, **ON_KUBERNETES).guests is False
+    assert read(tmp_path, **ON_KUBERNETES, HUB_GUESTS="true").guests is True
+    assert read(tmp_path, HUB_GUESTS="false").guests is False
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import load_kube_config
 from playwright.async_api import Browser, Page, Playwright
 
+from app.db.embedded import PrivatePostgres
 from app.settings import PROJECT
 from e2e.browser import Person, Terminal, make_first_admin
 from e2e.conftest import as_person, chromium, playwright  # noqa: F401  (two of them are fixtures)
@@ -259,7 +260,10 @@ async def open_desk(
             "HUB_K8S_IMAGE": IMAGE,
             "HUB_K8S_MEMORY": "256Mi",
         }
-        hub = HubProcess(tmp_path_factory.mktemp("hub"), **{**of_all, **settings})
+        folder = tmp_path_factory.mktemp("hub")
+        postgres = PrivatePostgres(folder / "database")
+        of_all["HUB_DATABASE_URL"] = await asyncio.to_thread(postgres.start)
+        hub = HubProcess(folder, **{**of_all, **settings})
         try:
             await hub.start()
             page = await chromium.new_page()
@@ -270,6 +274,7 @@ async def open_desk(
             raise
         finally:
             await hub.close()
+            await asyncio.to_thread(postgres.stop)
             for context in chromium.contexts:
                 await context.close()
             await place.clear()

@@ -17,6 +17,7 @@ import pytest
 from contract import GRACE, a_spec, first_event, watching
 from kube.node import Image, Node
 from kube.server import KubeApi
+from kube.store import now
 
 from app.errors import RuntimeFailure, SettingsError
 from app.runtimes.base import Phase, Reason, RunSpec, Snapshot
@@ -35,8 +36,11 @@ class World:
     def __init__(self, settings: Settings, api: KubeApi, node: Node, kubeconfig: Path, stack: AsyncExitStack) -> None:
         self.settings, self.api, self.node, self._kubeconfig, self._stack = settings, api, node, kubeconfig, stack
 
-    async def replica(self, *, watch_time: float = 30.0, overdue: float = 30.0, **settings: Any) -> KubernetesRuntime:
-        cluster = await Cluster.connect("hub", self._kubeconfig, call_time=CALL_TIME, patience=PATIENCE)
+    async def replica(
+        self, *, watch_time: float = 30.0, overdue: float = 30.0, forbidden_time: float = 30.0, **settings: Any
+    ) -> KubernetesRuntime:
+        times = {"call_time": CALL_TIME, "patience": PATIENCE, "forbidden_time": forbidden_time}
+        cluster = await Cluster.connect("hub", self._kubeconfig, **times)
         chosen = replace(self.settings, **settings)
         runtime = KubernetesRuntime(chosen, cluster, watch_time=watch_time, overdue=overdue)
         self._stack.push_async_callback(runtime.close)
@@ -171,14 +175,37 @@ async def test_a_quota_that_is_full_is_told_at_once(world: World) -> None:
     assert world.api.requests["create", "pods"] == 2, "it is not tried again"
 
 
-@pytest.mark.parametrize("status", [403, 422])
-async def test_a_refusal_is_told_at_once(world: World, status: int) -> None:
+async def test_a_refusal_is_told_at_once(world: World) -> None:
     runtime = await world.replica()
-    world.api.fault("create", "/pods$", status=status, times=FOR_EVER)
+    world.api.fault("create", "/pods$", status=422, times=FOR_EVER)
     with pytest.raises(RuntimeFailure, match="administrator") as caught:
         await runtime.launch(a_spec())
     assert not caught.value.retry
     assert world.api.requests["create", "pods"] == 1
+
+
+async def test_a_403_of_an_api_server_that_has_just_started_is_tried_again(world: World) -> None:
+    runtime = await world.replica()
+    spec = a_spec()
+    world.api.fault("create", "/pods$", status=403)
+    with pytest.raises(RuntimeFailure) as caught:
+        await runtime.launch(spec)
+    assert caught.value.retry
+    await runtime.launch(spec)
+    assert len(world.pods()) == 1
+
+
+async def test_a_403_that_stays_is_final_after_a_while_and_again_for_the_next_start(world: World) -> None:
+    runtime = await world.replica(forbidden_time=0.2)
+    world.api.fault("create", "/pods$", status=403, times=FOR_EVER)
+    with pytest.raises(RuntimeFailure) as caught:
+        await runtime.launch(a_spec())
+    assert caught.value.retry
+    await asyncio.sleep(0.2)
+    for _ in range(2):
+        with pytest.raises(RuntimeFailure, match="administrator") as caught:
+            await runtime.launch(a_spec())
+        assert not caught.value.retry
 
 
 async def test_a_pod_of_the_same_name_that_is_not_ours_is_left_alone(world: World) -> None:
@@ -490,6 +517,28 @@ async def test_another_replica_finds_the_home_that_is_there(world: World) -> Non
     await (await world.replica(k8s_home="pvc")).launch(first)
     await (await world.replica(k8s_home="pvc")).launch(replace(a_spec(), user_id=first.user_id))
     assert len(world.api.store.find("persistentvolumeclaims", "hub")) == 1
+
+
+async def test_a_volume_that_was_deleted_by_hand_is_made_again_at_the_next_start(world: World) -> None:
+    runtime = await world.replica(k8s_home="pvc")
+    first = a_spec()
+    await runtime.launch(first)
+    world.api.store.delete("persistentvolumeclaims", "hub", names.claim_name(first.user_id))
+    async with watching(runtime) as until:
+        second = replace(a_spec(), user_id=first.user_id)
+        await runtime.launch(second)
+        await until(second.run, Phase.RUNNING)
+
+
+async def test_a_volume_that_is_being_deleted_is_waited_for(world: World) -> None:
+    runtime = await world.replica(k8s_home="pvc")
+    spec = a_spec()
+    going = manifests.claim(spec.user_id, replace(world.settings, k8s_home="pvc"))
+    going["metadata"]["deletionTimestamp"] = now()  # A pod that ends still uses it.
+    world.api.store.create("persistentvolumeclaims", "hub", going)
+    with pytest.raises(RuntimeFailure, match="being deleted") as caught:
+        await runtime.launch(spec)
+    assert caught.value.retry
 
 
 async def test_a_guest_gets_no_volume(world: World) -> None:

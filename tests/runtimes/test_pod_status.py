@@ -277,6 +277,34 @@ def test_whatever_a_person_writes_as_the_ending_is_read_and_fit_for_a_page(messa
 # Refusals
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        'pods "vd-a-1" is forbidden: exceeded quota: sessions, requested: pods=1, used: pods=5, limited: pods=5',
+        'pods "vd-a-1" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true',
+        'pods "vd-a-1" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi',
+        'admission webhook "policy.example.org" denied the request: no pull secret',
+        "pods \"vd-a-1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+    ],
+)
+def test_what_is_refused_for_what_it_is_is_not_tried_again(message: str) -> None:
+    assert status.is_verdict(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'pods is forbidden: User "x" cannot create resource "pods" in API group "" in the namespace "y"',
+        'pods "vd-a-1" is forbidden: error looking up service account y/default: serviceaccount "default" not found',
+        'pods "vd-a-1" is forbidden: status unknown for quota: sessions, resources: pods',
+        'pods "vd-a-1" is forbidden: not yet ready to handle request',
+    ],
+)
+def test_what_an_api_server_refuses_whose_caches_are_not_filled_may_pass(message: str) -> None:
+    assert not status.is_verdict(message)
+    assert status.refusal(403, message, retry=True).retry
+
+
 def test_a_quota_is_told_as_want_of_room() -> None:
     message = 'pods "vd-a-1" is forbidden: exceeded quota: sessions, requested: pods=1, used: pods=5, limited: pods=5'
     failure = status.refusal(403, message)
@@ -293,7 +321,7 @@ def test_a_quota_is_told_as_want_of_room() -> None:
         (400, ""),
     ],
 )
-def test_a_refusal_is_shown_and_not_tried_again(code: int, message: str) -> None:
+def test_a_refusal_that_stays_is_shown_and_not_tried_again(code: int, message: str) -> None:
     failure = status.refusal(code, message)
     assert not failure.retry
     assert message in failure.message

@@ -32,6 +32,10 @@ CALL_TIME = 8.0  # Seconds for one answer; API servers answer in well under one.
 # Seconds for a call with all its repetitions. Less than a lease of the lifecycle manager (30 s), so that no other
 # replica works on the same session meanwhile.
 PATIENCE = 20.0
+# Seconds from the first 403 during which another one is not final: an API server that has just started refuses what
+# it allows once its caches are filled.
+FORBIDDEN_TIME = 30.0
+FORBIDDEN_QUIET = 120.0  # Seconds without a 403 after which the next one counts as the first again.
 LIST_TIME = 60.0  # Seconds for one page of a list.
 PAGE = 500  # Pods of one page: some megabytes.
 CONNECT_TIME = 5.0
@@ -44,6 +48,7 @@ class Answer(NamedTuple):
     status: int
     body: Object
     retry_after: float
+    early: bool = False  # A 403 that may pass: see FORBIDDEN_TIME.
 
     @property
     def fine(self) -> bool:
@@ -54,7 +59,7 @@ class Answer(NamedTuple):
         return self.status == HTTPStatus.TOO_MANY_REQUESTS or self.status >= 500
 
     def refusal(self) -> RuntimeFailure:
-        return status.refusal(self.status, str(self.body.get("message") or ""))
+        return status.refusal(self.status, str(self.body.get("message") or ""), retry=self.early)
 
 
 class Trouble(RuntimeFailure):
@@ -77,16 +82,26 @@ class Event(NamedTuple):
 
 
 class Cluster:
-    """One namespace of one cluster, through one client. `call_time` and `patience` are in seconds."""
+    """One namespace of one cluster, through one client. `call_time`, `patience` and `forbidden_time` are in seconds."""
 
     def __init__(
-        self, api: ApiClient, namespace: str, *, call_time: float = CALL_TIME, patience: float = PATIENCE
+        self,
+        api: ApiClient,
+        namespace: str,
+        *,
+        call_time: float = CALL_TIME,
+        patience: float = PATIENCE,
+        forbidden_time: float = FORBIDDEN_TIME,
     ) -> None:
         self._api = api
         self._namespace = namespace
         self._base = f"/api/v1/namespaces/{namespace}"
         self._call_time = call_time
         self._patience = patience
+        self._forbidden_time = forbidden_time
+        self._forbidden: dict[
+            tuple[str, str], tuple[float, float]
+        ] = {}  # By verb and kind: the first 403 and the last.
 
     @classmethod
     async def connect(cls, namespace: str, kubeconfig: Path | None = None, **times: float) -> Cluster:
@@ -302,7 +317,7 @@ class Cluster:
                             return found
                     answer = await self._ask(method, path, query, body, call_time)
                 if not answer.may_pass:
-                    return answer
+                    return self._judged(method, path, answer)
                 unsure = unsure or answer.status != HTTPStatus.TOO_MANY_REQUESTS
                 wait = max(wait, answer.retry_after)
                 words = f"{answer.status} {answer.body.get('message') or ''}"
@@ -314,6 +329,20 @@ class Cluster:
                 raise Trouble("The cluster does not answer just now.", wait=wait)
             log.info("%s %s: %s; trying again in %.1f s", method, path, words, wait)
             await asyncio.sleep(wait)
+
+    def _judged(self, method: str, path: str, answer: Answer) -> Answer:
+        """The answer, with a 403 marked that may be gone soon."""
+        what = method, path.partition("/")[0]
+        if answer.fine:
+            self._forbidden.pop(what, None)
+        if answer.status != HTTPStatus.FORBIDDEN or status.is_verdict(str(answer.body.get("message") or "")):
+            return answer
+        now = asyncio.get_running_loop().time()
+        first, last = self._forbidden.get(what, (now, now))
+        if now - last > FORBIDDEN_QUIET:
+            first = now
+        self._forbidden[what] = first, now
+        return answer._replace(early=now - first < self._forbidden_time)
 
     async def _ask(
         self,

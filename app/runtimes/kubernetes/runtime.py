@@ -73,7 +73,6 @@ class KubernetesRuntime:
         self._informer = Informer(cluster, selector, self._known, self._tell, watch_time=watch_time)
         self._tasks = Supervisor()
         self._following = False
-        self._homes: set[str] = set()  # Users whose home is known to be there.
         self._pool = manifests.pool(settings, pod_template)
         self._offered: dict[str, float] = {}  # Warm pods by UID, and when a run was told to take them.
         self._warm_since: dict[str, float] = {}  # By UID, when this replica first knew of a warm pod.
@@ -194,7 +193,7 @@ class KubernetesRuntime:
             try:
                 pod = await self._cluster.label_pod(warm.name, uid, warm.version, labels)
             except RuntimeFailure as failure:
-                if failure.retry:
+                if failure.retry and failure.reason != Reason.REFUSED:
                     raise
                 log.warning("a pod that was kept warm cannot be used: %s", failure.message)
                 return None
@@ -234,7 +233,6 @@ class KubernetesRuntime:
 
     async def delete_home(self, user_id: str) -> None:
         """Delete the user's volume, once no pod uses it any more: the cluster waits for that by itself."""
-        self._homes.discard(user_id)
         if self._shared is not None:
             await self._shared.delete_home(user_id)
         if self._settings.k8s_home != "pvc":
@@ -248,21 +246,22 @@ class KubernetesRuntime:
         await self._cluster.close()
 
     async def _ensure_home(self, user_id: str) -> None:
-        if user_id in self._homes:
-            return
+        # At each start: an operator may have deleted it since the last one.
         if self._shared is not None:
             # The cluster would make the folder too, but as root's.
             with disk_may_refuse("The Hub cannot write to the volume with the homes"):
                 await asyncio.to_thread(self._shared.ensure, user_id)
-            self._homes.add(user_id)
             return
-        claim = await self._cluster.create_claim(manifests.claim(user_id, self._settings))
+        claim = await self._cluster.get_claim(names.claim_name(user_id))
+        if claim is None:
+            claim = await self._cluster.create_claim(manifests.claim(user_id, self._settings))
         if names.home_of(claim, self._settings.k8s_hub_name) != user_id:
             raise RuntimeFailure(
                 f"There is a volume {names.claim_name(user_id)} already, and it is not this Hub's. An administrator has to look.",
                 reason=Reason.REFUSED,
             )
-        self._homes.add(user_id)
+        if claim["metadata"].get("deletionTimestamp") is not None:
+            raise RuntimeFailure("Its volume is being deleted.", reason=Reason.NO_ROOM, retry=True)
 
     async def _make_warm(self, count: int) -> None:
         for _ in range(count):

@@ -7,6 +7,7 @@ else is the cluster's to say. What is not understood is told as it stands rather
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -58,6 +59,11 @@ _CANNOT_START = {
     "PreCreateHookError",
     "RunContainerError",
 }
+# Words of admission controllers (ResourceQuota, LimitRanger, PodSecurity, webhooks, validating policies) that reject an
+# object for what it is.
+_VERDICT = re.compile(
+    r"exceeded quota|violates PodSecurity|denied the request|denied request|m(?:ax|in)imum \S+ usage per|must specify"
+)
 _NEVER_STARTED = {"ContainerCannotRun", "StartError"}  # Why a container that never ran is terminated.
 _TOLD = {"quit": Reason.QUIT, "crashed": Reason.CRASHED, "out_of_memory": Reason.OUT_OF_MEMORY}
 
@@ -92,13 +98,23 @@ def vanished(seen: Observed, *, asked: bool) -> Observed:
     return Observed(seen.run, Phase.ENDED, seen.uid, reason=reason, detail=detail)
 
 
-def refusal(status: int, message: str) -> RuntimeFailure:
-    """What a request's refusal means to the person. `message` is the API server's or an admission controller's."""
+def is_verdict(message: str) -> bool:
+    """Whether a 403 is about the object itself (quota, limits, admission policy), so that time changes nothing."""
+    return bool(_VERDICT.search(message))
+
+
+def refusal(status: int, message: str, *, retry: bool = False) -> RuntimeFailure:
+    """What a request's refusal means to the person. `message` is the API server's or an admission controller's.
+
+    `retry`: it may be gone soon.
+    """
     words = _short(message) or f"it answered {status}."
     if status == 403 and "exceeded quota" in message:
         return RuntimeFailure(
             f"All the room that the cluster has for sessions is taken: {words}", reason=Reason.NO_ROOM
         )
+    if retry:
+        return RuntimeFailure(f"The cluster refuses it at the moment: {words}", reason=Reason.REFUSED, retry=True)
     return RuntimeFailure(
         f"The cluster refused what the Hub asked for, so an administrator has to look: {words}",
         reason=Reason.REFUSED,
