@@ -1,6 +1,6 @@
 """What is written down about a run: where it answers (`agent.json`) and how it ended (`exit.json`).
 
-The text of an ending is for the person whose session it was. All but `write_record` and `oom_kills` is pure.
+The text of an ending is for the person whose session it was. `read_ending` and `last_words` are pure.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ import json
 import os
 import re
 import signal
+import sys
+import traceback
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -74,6 +77,30 @@ def oom_kills() -> int:
         return int(events[events.index("oom_kill") + 1])
     except (OSError, ValueError):
         return 0
+
+
+def record_ending(ending: Ending, ending_file: str | None) -> None:
+    """Write `exit.json`, and the same into `ending_file`. A disk that refuses is reported on stderr."""
+    record = ending._asdict() | {"at": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        write_record("exit.json", record)
+        if ending_file is not None:
+            # In place: a container's termination message is a mount, which nothing can be renamed onto.
+            Path(ending_file).write_text(json.dumps(record))
+    except OSError as error:
+        sys.stderr.write(f"The run's end could not be written down: {error}\n")
+
+
+def record_failure(error: BaseException, ending_file: str | None) -> None:
+    """Record that the agent itself failed. An ending that was recorded before stays."""
+    traceback.print_exception(error)
+    if Path("exit.json").exists():
+        return
+    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        words = error.strerror
+    detail = f"The session's own program failed ({_CONTROLS.sub(' ', words)[:LAST_WORDS]})."
+    record_ending(Ending(None, None, "crashed", detail), ending_file)
 
 
 def write_record(name: str, record: Mapping[str, object]) -> None:

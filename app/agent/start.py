@@ -77,18 +77,30 @@ def main(arguments: list[str], read: Callable[[Sequence[str]], list[str]] = list
     _write_pid()
     for record in ("agent.json", "exit.json"):
         _remove(record)
-    size = _first_size(os.environ)
-    waiting = None
-    if options.wait:
-        from app.agent.waiting import Waiting  # Slow, and needed by few.
+    spare = os.open(
+        os.devnull, os.O_RDONLY | os.O_CLOEXEC
+    )  # So that a failure for want of descriptors can be recorded.
+    try:
+        size = _first_size(os.environ)
+        waiting = None
+        if options.wait:
+            from app.agent.waiting import Waiting  # Slow, and needed by few.
 
-        waiting = Waiting(read)
-        command = [*command, str(waiting.theirs)]
-    pid, master = spawn(command, program_environment(os.environ), size, cwd, waiting.theirs if waiting else None)
+            waiting = Waiting(read)
+            command = [*command, str(waiting.theirs)]
+        environment = program_environment(os.environ)
+        pid, master = spawn(command, environment, size, cwd, waiting.theirs if waiting else None)
 
-    from app.agent.supervise import supervise  # Slow, and the program loads meanwhile.
+        from app.agent.supervise import supervise  # Slow, and the program loads meanwhile.
 
-    return supervise(Run(pid, master, size, credential, listen, gotty, options.grace, ending_file, stop_asked, waiting))
+        run = Run(pid, master, size, credential, listen, gotty, options.grace, ending_file, stop_asked, waiting)
+        return supervise(run)
+    except BaseException as error:
+        os.close(spare)
+        from app.agent.endings import record_failure
+
+        record_failure(error, ending_file)
+        return 1
 
 
 def take_lock() -> bool:

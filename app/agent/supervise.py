@@ -1,23 +1,20 @@
 """The life of one run once its program has been started: a front for clients, the end, and the record of it.
 
-Must leave `exit.json` behind whatever happens, before the connections close and the lock goes, so that who sees either
-finds out why.
+Writes `exit.json` before the connections close and the lock is released, so that a client which sees either finds the
+reason. What is raised here ends the program; `start` records it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from app.agent.children import Children, kill_session, signal_group
-from app.agent.endings import Ending, oom_kills, read_ending, write_record
+from app.agent.endings import Ending, oom_kills, read_ending, record_ending, write_record
 from app.agent.holder import Holder
 from app.agent.start import Run
 from app.agent.waiting import Waiting
@@ -28,7 +25,11 @@ def supervise(run: Run) -> int:
     # asyncio reads into 256 KiB at a time, for which glibc would get memory from the kernel and give it back with every
     # key. Once a larger piece has been freed, it keeps such memory (mallopt(3), "dynamic mmap threshold").
     bytearray(1024 * 1024)
-    return asyncio.run(_supervise(run))
+    try:
+        return asyncio.run(_supervise(run))
+    except BaseException:
+        _kill(run)
+        raise
 
 
 async def _supervise(run: Run) -> int:
@@ -45,7 +46,8 @@ async def _supervise(run: Run) -> int:
             await holder.finish()
             out_of_memory = oom_kills() > kills_before
             status, printed = ended.result(), holder.last_printed
-            _record(run, read_ending(status, asked=stopped, out_of_memory=out_of_memory, printed=printed))
+            ending = read_ending(status, asked=stopped, out_of_memory=out_of_memory, printed=printed)
+            record_ending(ending, run.ending_file)
             holder.close()
         return 0
     except OSError as error:
@@ -53,7 +55,7 @@ async def _supervise(run: Run) -> int:
         _kill(run)
         trouble = f"The terminal could not be served: {error.strerror or error}."
         sys.stderr.write(trouble + "\n")
-        _record(run, Ending(None, None, "crashed", trouble))
+        record_ending(Ending(None, None, "crashed", trouble), run.ending_file)
         return 1
 
 
@@ -112,14 +114,3 @@ def _kill(run: Run) -> None:
 
 def _announce(address: str) -> None:
     write_record("agent.json", {"pid": os.getpid(), "address": address})
-
-
-def _record(run: Run, ending: Ending) -> None:
-    record = ending._asdict() | {"at": datetime.now(UTC).isoformat(timespec="seconds")}
-    try:
-        write_record("exit.json", record)
-        if run.ending_file is not None:
-            # In place: a container's termination message is a mount, which nothing can be renamed onto.
-            Path(run.ending_file).write_text(json.dumps(record))
-    except OSError as error:
-        sys.stderr.write(f"The run's end could not be written down: {error}\n")

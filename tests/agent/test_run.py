@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -552,6 +553,28 @@ async def test_when_the_agent_dies_the_run_is_over(folder: Path) -> None:
         await until(lambda: gone(program), "the program is hung up on")
         await until(lambda: not agent.alive, "the lock is let go")
         assert agent.record("exit.json") is None
+
+
+@pytest.mark.parametrize("descriptors", range(6, 10))
+async def test_an_agent_that_fails_at_any_point_says_so(folder: Path, descriptors: int) -> None:
+    """The fewer files it may open, the earlier it fails: at its PTY, its imports, its event loop, its socket."""
+    told = folder / "told"
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"),
+        *(sys.executable, "-m", "app.agent", "run", "--dir", str(folder), "--ending-file", str(told)),
+        *("--", "sh", "-c", f"echo $$ > {folder}/program; sleep 99"),
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], "HUB_RUN_CREDENTIAL": CREDENTIAL},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await process.communicate()
+    assert process.returncode == 1
+    ending = json.loads((folder / "exit.json").read_text())
+    assert ending["reason"] == "crashed"
+    assert ending["detail"].endswith(".")
+    assert json.loads(told.read_text()) == ending
+    if (program := folder / "program").exists() and (pid := program.read_text().strip()):
+        await until(lambda: gone(int(pid)), "the program is ended")
 
 
 async def test_records_of_an_earlier_run_are_not_taken_for_this_ones(folder: Path) -> None:
