@@ -28,6 +28,8 @@ class Reason(StrEnum):
     NO_ROOM = "no_room"
     START_TIMEOUT = "start_timeout"
     LOST = "lost"
+    MACHINE_RESTARTED = "machine_restarted"
+    ENDED_OUTSIDE = "ended_outside"
     CRASHED = "crashed"
     REFUSED = "refused"
 

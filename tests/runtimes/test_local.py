@@ -23,7 +23,7 @@ from app.files.homes import Homes
 from app.files.samples import ensure_samples
 from app.runtimes.base import Observed, Phase, Reason, RunSpec, Source
 from app.runtimes.local import sandbox
-from app.runtimes.local.runs import RunFolder, folders
+from app.runtimes.local.runs import RunFolder, boot_id, folders
 from app.runtimes.local.runtime import LocalRuntime
 from app.settings import Settings
 
@@ -194,6 +194,59 @@ async def test_an_agent_killed_without_warning_is_reported_as_lost(running: Runn
     assert ended.reason is Reason.LOST
     _, alive = await asyncio.to_thread(psutil.wait_procs, programs, 5)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE], "VisiData outlived its run"
+
+
+async def test_an_agent_stopped_by_others_than_the_hub_is_not_reported_as_stopped_by_its_user(running: Running) -> None:
+    """`systemctl stop` and a shutdown signal every process of the unit or machine."""
+    harness, spec, seen = running
+    folder = RunFolder(harness.runtime.root / str(seen.run))
+    async with watching(harness.runtime) as until:
+        os.kill(folder.agent()["pid"], signal.SIGTERM)  # type: ignore[index]
+        ended = await until(spec.run, Phase.ENDED)
+    assert ended.reason is Reason.ENDED_OUTSIDE
+    # The same seen after a reboot: the machine has another boot id than at the launch.
+    spec_file = folder.path / "spec.json"
+    spec_file.write_text(json.dumps(json.loads(spec_file.read_text()) | {"boot": "an earlier one"}))
+    after_boot = folder.observe()
+    assert after_boot is not None
+    assert after_boot.reason is Reason.MACHINE_RESTARTED
+
+
+@pytest.mark.parametrize(
+    ("record", "marked", "rebooted", "reason"),
+    [
+        ({"reason": "stopped", "signal": 1}, True, False, Reason.STOPPED_BY_USER),
+        ({"reason": "stopped", "signal": 1}, True, True, Reason.STOPPED_BY_USER),
+        ({"reason": "stopped", "signal": 1}, False, False, Reason.ENDED_OUTSIDE),
+        ({"reason": "stopped", "signal": 1}, False, True, Reason.MACHINE_RESTARTED),
+        # VisiData itself was signalled, before the agent was or in its place; in the sandbox bubblewrap says so.
+        ({"reason": "crashed", "signal": 15}, False, False, Reason.ENDED_OUTSIDE),
+        ({"reason": "crashed", "code": 143}, False, False, Reason.ENDED_OUTSIDE),
+        ({"reason": "crashed", "code": 143}, False, True, Reason.MACHINE_RESTARTED),
+        ({"reason": "crashed", "signal": 9}, False, False, Reason.CRASHED),
+        ({"reason": "crashed", "signal": 9}, False, True, Reason.MACHINE_RESTARTED),
+        # It ended by itself before the reboot.
+        ({"reason": "quit", "code": 0}, False, True, Reason.QUIT),
+        ({"reason": "crashed", "code": 1}, False, True, Reason.CRASHED),
+        # The power failed: nothing was recorded.
+        (None, False, True, Reason.MACHINE_RESTARTED),
+        (None, False, False, Reason.LOST),
+    ],
+)
+def test_only_the_hubs_own_mark_means_that_its_user_stopped_it(
+    tmp_path: Path, record: dict[str, object] | None, marked: bool, rebooted: bool, reason: Reason
+) -> None:
+    folder = RunFolder(tmp_path / "abc-1")
+    folder.path.mkdir()
+    boot = "an earlier one" if rebooted else boot_id()
+    (folder.path / "spec.json").write_text(json.dumps({"uid": "u", "user": "x", "at": 0, "boot": boot}))
+    if record is not None:
+        (folder.path / "exit.json").write_text(json.dumps(record))
+    if marked:
+        (folder.path / "stop").touch()
+    seen = folder.observe()
+    assert seen is not None
+    assert (seen.phase, seen.reason) == (Phase.ENDED, reason)
 
 
 async def test_visidata_killed_by_the_kernel_is_reported_with_words(running: Running) -> None:

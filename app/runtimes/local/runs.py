@@ -1,6 +1,6 @@
 """What one local run leaves on disk, and how to read it. A run is a folder `runs/<session>-<generation>`:
 
-spec.json   written by the Hub: uid, user
+spec.json   written by the Hub: uid, user, at, boot (the id of the machine's boot in which it was launched)
 lock        held by the agent, exclusively, for its whole life: a run is alive if and only if its lock is held
 pid         written by the agent as soon as it has detached
 agent.json  written by the agent once it listens: pid, address
@@ -20,6 +20,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +82,8 @@ class RunFolder:
         alive = self.alive()
         ended = self.exit()
         if ended is not None and not alive:
-            reason = _REASONS.get(ended.get("reason", ""), Reason.CRASHED)
-            return Observed(run, Phase.ENDED, uid, reason=reason, detail=str(ended.get("detail") or ""))
+            reason, detail = self._ending(ended, spec)
+            return Observed(run, Phase.ENDED, uid, reason=reason, detail=detail)
         if alive:
             agent = self.agent()
             if agent is not None and ended is None:
@@ -90,8 +91,27 @@ class RunFolder:
             return Observed(run, Phase.PENDING, uid, detail="Starting VisiData")
         if time.time() - spec["at"] < SPAWN_TIME and self.agent() is None:
             return Observed(run, Phase.PENDING, uid, detail="Starting VisiData")
-        return Observed(run, Phase.ENDED, uid, reason=Reason.LOST)
+        return Observed(run, Phase.ENDED, uid, reason=Reason.MACHINE_RESTARTED if _rebooted(spec) else Reason.LOST)
 
+    def _ending(self, ended: dict[str, Any], spec: dict[str, Any]) -> tuple[Reason, str]:
+        """Reason and detail of a recorded ending.
+
+        A shutdown and `systemctl stop` send the same signals as the Hub. Only the Hub's own mark means that it asked.
+        """
+        reason = _REASONS.get(ended.get("reason", ""), Reason.CRASHED)
+        detail = str(ended.get("detail") or "")
+        by_signal = ended.get("signal") or max(0, (ended.get("code") or 0) - _SHELL_SIGNAL)
+        stopped = reason is Reason.STOPPED_BY_USER
+        if (stopped and (self.path / "stop").exists()) or not (stopped or by_signal):
+            return reason, detail
+        if _rebooted(spec):
+            return Reason.MACHINE_RESTARTED, ""
+        if stopped or by_signal in (signal.SIGTERM, signal.SIGHUP):
+            return Reason.ENDED_OUTSIDE, ""
+        return reason, detail
+
+
+_SHELL_SIGNAL = 128  # bubblewrap exits with 128 and the number of the signal that ended its child.
 
 _REASONS = {
     "quit": Reason.QUIT,
@@ -99,6 +119,19 @@ _REASONS = {
     "out_of_memory": Reason.OUT_OF_MEMORY,
     "stopped": Reason.STOPPED_BY_USER,
 }
+
+
+def boot_id() -> str:
+    """Identifies the time since the machine's last boot; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _rebooted(spec: dict[str, Any]) -> bool:
+    """Whether the machine has booted since the run was launched. Runs of an older Hub did not record their boot."""
+    return spec.get("boot", "") not in ("", boot_id())
 
 
 def folders(root: Path) -> list[RunFolder]:

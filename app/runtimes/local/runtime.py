@@ -25,7 +25,7 @@ from app.aio import within
 from app.errors import RuntimeFailure
 from app.runtimes.base import Changed, Event, Observed, Phase, Reason, RunId, RunSpec, Snapshot, disk_may_refuse
 from app.runtimes.local import sandbox
-from app.runtimes.local.runs import RunFolder, folders, write_json
+from app.runtimes.local.runs import RunFolder, boot_id, folders, write_json
 from app.settings import Settings
 
 log = logging.getLogger("hub.runtime")
@@ -103,9 +103,12 @@ class LocalRuntime:
         mark = folder.path / "stop"
         asked = mark.stat().st_mtime if mark.exists() else None
         if asked is None:
-            # The signal comes first: a disk that takes no more files must not keep a run alive.
-            self._signal(pid, signal.SIGTERM)
-            mark.touch(mode=0o600)
+            # The mark comes first, since it tells this stop from one by somebody else. A disk that takes no more files
+            # must not keep a run alive.
+            try:
+                mark.touch(mode=0o600)
+            finally:
+                self._signal(pid, signal.SIGTERM)
         elif time.time() - asked > grace + 2:
             log.warning("run %s did not end within %s s; killing it", folder.run, grace)
             self._signal(pid, signal.SIGKILL)
@@ -163,7 +166,7 @@ class LocalRuntime:
             folder.path.mkdir(mode=0o700, exist_ok=True)
             write_json(
                 folder.path / "spec.json",
-                {"uid": uuid.uuid4().hex, "user": spec.user_id, "at": time.time()},
+                {"uid": uuid.uuid4().hex, "user": spec.user_id, "at": time.time(), "boot": boot_id()},
                 only_first=True,
             )
 
