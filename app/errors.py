@@ -9,7 +9,8 @@ HubError
 ├── Conflict          409  fine in itself, but not in this state
 ├── TooLarge          413  over a size limit
 ├── Misdirected       421  asked by a name that is not the Hub's
-├── LimitReached      429  over a number limit (sessions for each user, log-in tries)
+├── LimitReached      429  over a number limit (sessions for each user); waiting alone does not help
+├── TooManyRequests   429  over a rate limit; says when to try again
 └── Unavailable       503  a part that the Hub needs does not answer; trying again may help
 SettingsError              the settings are wrong; the Hub does not start
 RuntimeFailure             a runtime could not do what it was asked; carries a reason and words for the person
@@ -23,6 +24,7 @@ class HubError(Exception):
 
     status = 500
     title = "Something went wrong"
+    retry_after: int | None = None  # Seconds after which the same request may work.
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -66,6 +68,16 @@ class TooLarge(HubError):
 class LimitReached(HubError):
     status = 429
     title = "Limit reached"
+
+
+class TooManyRequests(HubError):
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, retry_after: int) -> None:
+        unit = "second" if retry_after == 1 else "seconds"
+        super().__init__(f"Too many requests. Try again in {retry_after} {unit}.")
+        self.retry_after = retry_after
 
 
 class Misdirected(HubError):

@@ -31,6 +31,38 @@ create?.addEventListener("htmx:after:swap", (event) => {
   if (event.detail.ctx?.response?.status === 200) create.reset();
 });
 
+// The Hub limits how many requests come at once, and says when to come again: wait for that, and send it once more.
+
+const MAX_WAIT = 60; // Seconds. A longer wait is for the person to decide about.
+const MAX_RETRIES = 3;
+
+/** Seconds to wait before the same request may work; 0 where waiting does not help. */
+function retryAfter(status, header) {
+  const seconds = status === 429 ? Number(header ?? 0) : 0;
+  return seconds > 0 && seconds <= MAX_WAIT ? seconds : 0;
+}
+
+document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
+  ctx.fetch = async (address, options) => {
+    for (let tries = 0; ; tries++) {
+      const answer = await fetch(address, options);
+      const wait = retryAfter(answer.status, answer.headers.get("Retry-After"));
+      if (!wait || tries === MAX_RETRIES) {
+        if (tries) document.getElementById("notices").replaceChildren();
+        return answer;
+      }
+      notice(`Too many requests. Trying again in ${seconds(wait)}.`, "warning");
+      clearTimeout(ctx.requestTimeout); // Waiting is no silence of the Hub's.
+      await new Promise((later) => setTimeout(later, wait * 1000));
+      ctx.requestTimeout = setTimeout(() => ctx.request.abort("timeout"), htmx.config.defaultTimeout);
+    }
+  };
+});
+
+function seconds(count) {
+  return `${count} ${count === 1 ? "second" : "seconds"}`;
+}
+
 document.addEventListener("htmx:error", (event) => {
   if (event.detail.ctx?.sourceElement.id !== "sessions") notice("The Hub could not be reached, so nothing was changed. Try again in a moment.", "error");
 });
@@ -128,8 +160,9 @@ if (place) {
     }
   }
 
-  function send(file, line) {
+  function send(file, line, tries = 0) {
     return new Promise((done) => {
+      let wait = 0;
       const request = new XMLHttpRequest();
       const bar = line.querySelector("progress");
       const address = `/files/upload/${(folder + file.name).split("/").map(encodeURIComponent).join("/")}`;
@@ -147,7 +180,11 @@ if (place) {
         cancel.remove();
         if (request.status === 201) finish(line, JSON.parse(request.responseText));
         else if (request.status === 401) location.reload();
-        else fail(line, reason(request) ?? broken, request.status !== 413 && (() => take([file])));
+        else if ((wait = retryAfter(request.status, request.getResponseHeader("Retry-After"))) && tries < MAX_RETRIES) {
+          line.children[1].textContent = `Too many uploads at once. Trying again in ${seconds(wait)}`;
+          bar.value = 0;
+          return setTimeout(() => send(file, line, tries + 1).then(done), wait * 1000);
+        } else fail(line, reason(request) ?? broken, request.status !== 413 && (() => take([file])));
         done();
       });
       request.addEventListener("abort", () => (broken = "Cancelled. Nothing was stored."));

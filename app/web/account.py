@@ -13,7 +13,8 @@ from app.errors import BadInput, Forbidden, NotFound
 from app.web.context import hub
 from app.web.errors import wants_json
 from app.web.htmx import go
-from app.web.security import log_in, me, tries
+from app.web.limits import PASSWORDS, limited
+from app.web.security import log_in, me
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
 
@@ -24,7 +25,7 @@ async def index() -> ResponseReturnValue:
 
 
 @blueprint.post("/password")
-@tries
+@limited(PASSWORDS)
 async def password() -> ResponseReturnValue:
     account, form = me(), await request.form
     _no_guests()

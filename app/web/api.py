@@ -15,6 +15,7 @@ from app.errors import BadInput
 from app.files import samples
 from app.web.context import homes_of, hub
 from app.web.files import send
+from app.web.limits import ADDRESS_RUNS, ADDRESS_UPLOADS, RUNS, UPLOADS, limited
 from app.web.security import by_token, me
 from app.web.sessions import default_name, parse_source, show, shown_sessions
 from app.web.shown import Shown
@@ -31,6 +32,7 @@ async def list_sessions() -> ResponseReturnValue:
 
 @blueprint.post("/sessions")
 @by_token
+@limited(RUNS, ADDRESS_RUNS)
 async def create_session() -> ResponseReturnValue:
     account, body = me(), await _body("name", "source")
     source = await parse_source(account, _source(body.get("source")))
@@ -67,6 +69,7 @@ async def delete_session(session_id: str) -> ResponseReturnValue:
 
 @blueprint.post("/sessions/<session_id>/start")
 @by_token
+@limited(RUNS, ADDRESS_RUNS)
 async def start_session(session_id: str) -> ResponseReturnValue:
     return jsonify(_json(await show(await hub().sessions.start(me().id, session_id)))), 202
 
@@ -117,6 +120,7 @@ async def get_file(path: str) -> ResponseReturnValue:
 
 @blueprint.put("/files/<path:path>")
 @by_token
+@limited(UPLOADS, ADDRESS_UPLOADS)
 async def put_file(path: str) -> ResponseReturnValue:
     """Store the body as this file, whole or not at all; one that is there is replaced."""
     account = me()

@@ -11,7 +11,8 @@ from app.accounts.service import PASSWORD_LENGTH
 from app.errors import BadInput, Conflict, HubError, NotLoggedIn
 from app.web.context import hub
 from app.web.htmx import go
-from app.web.security import comings, log_in, log_out, mails, maybe_me, me, public, tries
+from app.web.limits import GUESTS, LINKS, LOGIN_TRIES, LOGINS, MAILS, limited
+from app.web.security import log_in, log_out, maybe_me, me, public
 
 blueprint = Blueprint("auth", __name__)
 
@@ -43,7 +44,7 @@ async def login() -> ResponseReturnValue:
 
 @blueprint.post("/login")
 @public("logging in by password")
-@tries
+@limited(LOGIN_TRIES, LOGINS)
 async def login_post() -> ResponseReturnValue:
     form = await request.form
     target = safe_next(form.get("next"))
@@ -57,8 +58,7 @@ async def login_post() -> ResponseReturnValue:
 
 @blueprint.post("/login/link")
 @public("asking for a log-in link")
-@tries
-@mails
+@limited(LOGIN_TRIES, LINKS, MAILS)
 async def link_post() -> ResponseReturnValue:
     form = await request.form
     try:
@@ -70,7 +70,7 @@ async def link_post() -> ResponseReturnValue:
 
 @blueprint.get("/login/link/<token>")
 @public("a log-in link out of a mail; opening it uses nothing up, since mail scanners open links too")
-@comings
+@limited(LINKS)
 async def link(token: str) -> ResponseReturnValue:
     try:
         account = await hub().accounts.look_at_link(token)
@@ -83,7 +83,7 @@ async def link(token: str) -> ResponseReturnValue:
 
 @blueprint.post("/login/link/<token>")
 @public("using a log-in link, once")
-@comings
+@limited(LINKS)
 async def link_use(token: str) -> ResponseReturnValue:
     form = await request.form
     accounts = hub().accounts
@@ -115,7 +115,7 @@ async def link_use(token: str) -> ResponseReturnValue:
 
 @blueprint.post("/login/guest")
 @public("trying it without an account, where the Hub takes guests")
-@comings
+@limited(GUESTS)
 async def guest() -> ResponseReturnValue:
     if maybe_me():
         # Sent twice, or already logged in: whoever they are, they stay that.

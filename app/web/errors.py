@@ -13,7 +13,6 @@ from urllib.parse import quote
 import asyncpg
 from quart import Quart, Response, has_websocket_context, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_rate_limiter import RateLimitExceeded
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.db.database import is_outage
@@ -44,8 +43,17 @@ def problem(status: int, title: str, detail: str, **more: object) -> Response:
     return Response(json.dumps(body), status, content_type="application/problem+json")
 
 
-async def answer(status: int, title: str, message: str, *, field: str | None = None) -> Response:
-    """The one way in which an error reaches whoever asked."""
+async def answer(
+    status: int, title: str, message: str, *, field: str | None = None, retry_after: int | None = None
+) -> Response:
+    """The one way in which an error reaches the client. `retry_after`: seconds until the same request may work."""
+    response = await _answer(status, title, message, field, retry_after)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+async def _answer(status: int, title: str, message: str, field: str | None, retry_after: int | None) -> Response:
     if has_websocket_context():
         # Refused before it stands. Once it does, views answer with close codes.
         return Response(message, status, content_type="text/plain; charset=utf-8")
@@ -55,7 +63,15 @@ async def answer(status: int, title: str, message: str, *, field: str | None = N
         # Whatever the fragment was for stays as it is; the words go where notices go.
         html = await render_template("_notice.html", message=message, kind="error")
         return Response(html, status, {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"})
-    return Response(await render_template("error.html", status=status, title=title, message=message), status)
+    page = await render_template(
+        "error.html", status=status, title=title, message=message, retry_after=retry_after if _safe() else None
+    )
+    return Response(page, status)
+
+
+def _safe() -> bool:
+    """Whether the browser may send the same request again by itself."""
+    return request.method in ("GET", "HEAD")
 
 
 def set_up(app: Quart) -> None:
@@ -78,7 +94,7 @@ def set_up(app: Quart) -> None:
 
     @app.errorhandler(HubError)
     async def hub_error(error: HubError) -> ResponseReturnValue:
-        return await answer(error.status, error.title, error.message, field=error.field)
+        return await answer(error.status, error.title, error.message, field=error.field, retry_after=error.retry_after)
 
     @app.errorhandler(asyncpg.CharacterNotInRepertoireError)
     async def no_text(error: asyncpg.CharacterNotInRepertoireError) -> ResponseReturnValue:
@@ -86,12 +102,6 @@ def set_up(app: Quart) -> None:
         return await answer(
             BadInput.status, BadInput.title, "There is a NUL character in it. Take it out and try again."
         )
-
-    @app.errorhandler(RateLimitExceeded)
-    async def too_often(error: RateLimitExceeded) -> ResponseReturnValue:
-        response = await answer(429, "Too often", f"That was too often. Try again in {error.retry_after} seconds.")
-        response.headers["Retry-After"] = str(error.retry_after)
-        return response
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> ResponseReturnValue:
@@ -107,9 +117,7 @@ def set_up(app: Quart) -> None:
     async def bug(error: Exception) -> ResponseReturnValue:
         if is_outage(error):
             log.warning("the database does not answer: %s: %s", type(error).__name__, error)
-            response = await answer(503, "Not available just now", TEXTS[503])
-            response.headers["Retry-After"] = "2"
-            return response
+            return await answer(503, "Not available just now", TEXTS[503], retry_after=2)
         where = "a WebSocket" if has_websocket_context() else f"{request.method} {request.path}"
         log.exception("%s failed", where)
         return await answer(500, "Something went wrong", TEXTS[500])

@@ -16,6 +16,7 @@ from app.files.homes import MOST_LISTED, Download, Entry
 from app.files.names import clean_name, openable, size_text
 from app.web.context import homes_of, hub
 from app.web.htmx import go, wants_fragment
+from app.web.limits import ADDRESS_UPLOADS, UPLOADS, limited
 from app.web.multipart import stream_file
 from app.web.security import me
 
@@ -42,6 +43,7 @@ async def index() -> ResponseReturnValue:
 
 
 @blueprint.post("")
+@limited(UPLOADS, ADDRESS_UPLOADS)
 async def upload_form() -> ResponseReturnValue:
     """A plain form (multipart/form-data, one file, streamed to disk)."""
     account, folder = me(), request.args.get("folder", "").strip("/")
@@ -54,6 +56,7 @@ async def upload_form() -> ResponseReturnValue:
 
 
 @blueprint.put("/upload/<path:path>")
+@limited(UPLOADS, ADDRESS_UPLOADS)
 async def upload(path: str) -> ResponseReturnValue:
     """The page's own upload: the body is the file. Never replaces: a name that is taken gets a number."""
     account = me()
@@ -64,6 +67,7 @@ async def upload(path: str) -> ResponseReturnValue:
 
 
 @blueprint.put("/left/<what>")
+@limited(UPLOADS, ADDRESS_UPLOADS)
 async def leave(what: str) -> ResponseReturnValue:
     """What a terminal's page leaves for VisiData to fetch at a key: text to paste, or the path of a file to open."""
     if what not in LEFT:

@@ -5,7 +5,7 @@
   same for everybody is not even asked who it is for, so that it is there while Postgres is not.
 - CSRF: a request that changes something and is proved by a cookie must come from our own origin, by Sec-Fetch-Site or by
   Origin, and so must every WebSocket. There are no form tokens to forget.
-- Rate: by address, with a default for all routes and narrower ones where passwords are tried.
+- Rate: every route but the static files counts against a limit, by account or by address (`app.web.limits`).
 
 `tests/web/test_routes.py` walks every route and holds it to this. Must not know what views do.
 """
@@ -13,8 +13,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import ipaddress
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -23,21 +21,18 @@ from uuid import UUID
 
 from quart import Quart, Response, current_app, g, request, websocket
 from quart_auth import AuthUser, QuartAuth, current_user, login_user, logout_user
-from quart_rate_limiter import RateLimit, RateLimiter, rate_limit
-from quart_rate_limiter.store import RateLimiterStoreABC
 from werkzeug.exceptions import NotFound as NoSuchAddress
 
 from app.accounts.models import Account
 from app.db.database import is_outage
-from app.errors import Forbidden, LimitReached, Misdirected, NotLoggedIn
+from app.errors import Forbidden, Misdirected, NotLoggedIn
+from app.web import limits
 from app.web.context import hub
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-DEFAULT_LIMITS = [RateLimit(600, timedelta(minutes=1))]  # A person on a live page makes a tenth of that.
 RECHECK = 15.0  # Seconds between two looks at whether a terminal's login still holds.
-TTY_LIMIT = 120, timedelta(minutes=1)  # Attaching to terminals, for each user.
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src {styles}; img-src 'self' data:; font-src 'self'; "
@@ -111,8 +106,7 @@ def set_up(app: Quart) -> None:
         SESSION_COOKIE_HTTPONLY=True,
     )
     QuartAuth(app)
-    app.extensions["limits"] = Limits()
-    RateLimiter(app, key_function=client_address, store=app.extensions["limits"], default_limits=DEFAULT_LIMITS)
+    limits.set_up(app)
     app.before_request(_admit_request)
     app.before_websocket(_admit_websocket)
     app.after_request(_harden)
@@ -122,9 +116,11 @@ async def _admit_request() -> None:
     view = current_app.view_functions.get(request.endpoint or "")
     if request.blueprint != "health":  # Load balancers ask by address.
         _check_host(request.headers)
+    limits.spend_request(view, _user_of_cookie(view), _token_for(view, request.headers))
     await _identify(view, request.headers.get("Authorization"))
     if request.method not in SAFE_METHODS and not hasattr(view, "hub_by_token") and not _same_origin(request.headers):
         raise Forbidden("This form did not come from this Hub's own pages. Open the page again and try once more.")
+    await limits.spend_limits(view)
 
 
 async def _admit_websocket() -> None:
@@ -134,7 +130,9 @@ async def _admit_websocket() -> None:
     # A page of another site cannot send a token, so that one needs no origin.
     if not _token(authorization) and not _same_origin(websocket.headers, required=True):
         raise Forbidden("Terminals are opened from this Hub's own pages, or with an API token.")
+    limits.spend_request(view, _user_of_cookie(view), _token_for(view, websocket.headers))
     g.account = await _account(view, authorization)
+    await limits.spend_limits(view)
     # The terminal tells in a close code, once it stands: browsers show no other answer to a page.
     if g.account is None and not hasattr(view, "hub_by_either"):
         raise NotLoggedIn
@@ -158,11 +156,29 @@ def _token(authorization: str | None) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
+def _token_for(view: object, headers: Any) -> str:
+    """The API token of a request, where the view takes one."""
+    takes = hasattr(view, "hub_by_token") or hasattr(view, "hub_by_either")
+    return _token(headers.get("Authorization")) if takes else ""
+
+
+def _user_of_cookie(view: object) -> UUID | None:
+    """Whose login cookie this is, by its signature alone: the login itself may have ended."""
+    if hasattr(view, "hub_by_token"):
+        return None
+    try:
+        return UUID((current_user.auth_id or "").partition(":")[0])
+    except ValueError:
+        return None
+
+
 async def _account(view: object, authorization: str | None) -> Account | None:
     accounts = hub().accounts
     if hasattr(view, "hub_by_token") or hasattr(view, "hub_by_either"):
         if token := _token(authorization):
-            return await accounts.by_token(token)
+            account = await accounts.by_token(token)
+            limits.spend_token(token, account.id if account else None)
+            return account
         if hasattr(view, "hub_by_token"):
             return None
     user_id, _, epoch = (current_user.auth_id or "").partition(":")
@@ -242,81 +258,3 @@ async def _harden(response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store")
         response.vary.update(("HX-Request", "Cookie"))
     return response
-
-
-# Rates
-
-
-class Limits(RateLimiterStoreABC):
-    """The limiter's store, in memory, for this replica. Keys that hold nobody back any more are dropped."""
-
-    most = 50_000  # Keys. At that many, those that are over are dropped, so an attacker cannot fill the memory.
-
-    def __init__(self) -> None:
-        self._times: dict[str, datetime] = {}
-
-    async def before_serving(self) -> None:
-        """Nothing to open."""
-
-    async def after_serving(self) -> None:
-        """Nothing to close."""
-
-    async def get(self, key: str, default: datetime) -> datetime:
-        return self._times.get(key, default)
-
-    async def set(self, key: str, tat: datetime) -> None:
-        self._times[key] = tat
-        if len(self._times) > self.most:
-            now = datetime.now(UTC)
-            self._times = {name: time for name, time in self._times.items() if time > now}
-            while len(self._times) > self.most:
-                self._times.pop(next(iter(self._times)))
-
-    async def spend(self, key: str, count: int, period: timedelta) -> None:
-        """One use of `key`, of which there may be `count` in `period`. Raises LimitReached. (GCRA, as in the library.)"""
-        now = datetime.now(UTC)
-        due = max(self._times.get(key, now), now)
-        step = period / count
-        if due - now > period - step:
-            raise LimitReached("That was too often. Wait a minute, then try again.")
-        await self.set(key, due + step)
-
-
-async def client_address() -> str:
-    """Where the request comes from: an IPv4 address, or an IPv6 /64, which is what one person has.
-
-    HUB_TRUSTED_PROXIES says whose X-Forwarded-For is believed.
-    """
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
-
-
-async def email_asked() -> str:
-    """The e-mail in the form, as a hash: the limiter keeps no addresses of people."""
-    form = await request.form
-    email = form.get("email", "").strip().lower()
-    return hashlib.sha256(email.encode()).hexdigest()[:16]
-
-
-async def address_and_email() -> str:
-    return f"{await client_address()} {await email_asked()}"
-
-
-def mails(view: View) -> View:
-    """For views that send mail: few for one e-mail, wherever they are asked from."""
-    return rate_limit(limits=[RateLimit(10, timedelta(hours=1), key_function=email_asked)])(view)
-
-
-def comings(view: View) -> View:
-    """For views that let people in without a password: as many as a classroom behind one address needs."""
-    return rate_limit(limits=[RateLimit(60, timedelta(minutes=5))])(view)
-
-
-def tries(view: View) -> View:
-    """For views that try passwords: few for one address and e-mail, more for one address."""
-    return comings(rate_limit(limits=[RateLimit(10, timedelta(minutes=5), key_function=address_and_email)])(view))

@@ -20,6 +20,7 @@ from app.files.names import openable, parse_path
 from app.sessions.models import Session, Source
 from app.web.context import hub
 from app.web.htmx import go, wants_fragment
+from app.web.limits import ADDRESS_RUNS, RUNS, limited
 from app.web.security import admins_only, me
 from app.web.shown import Shown
 
@@ -77,6 +78,7 @@ async def index() -> ResponseReturnValue:
 
 
 @blueprint.post("")
+@limited(RUNS, ADDRESS_RUNS)
 async def create() -> ResponseReturnValue:
     account, form = me(), await request.form
     try:
@@ -141,6 +143,7 @@ async def rename(session_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<session_id>/start")
+@limited(RUNS, ADDRESS_RUNS)
 async def start(session_id: str) -> ResponseReturnValue:
     account = me()
     session = await hub().sessions.start(account.id, session_id)

@@ -19,6 +19,7 @@ from quart.typing import ResponseReturnValue
 from werkzeug.security import safe_join
 
 from app.errors import NotFound
+from app.web.limits import unlimited
 from app.web.security import public
 
 COMPRESSED = frozenset({".css", ".js", ".mjs", ".svg", ".json", ".webmanifest", ".txt"})
@@ -93,6 +94,7 @@ def set_up(app: Quart, folder: Path) -> None:
 
     @app.get("/static/<path:name>", endpoint="static")
     @public("styles, scripts and pictures, which are the same for everybody", same_for_all=True)
+    @unlimited("a page names a dozen files: a class behind one address would use up any limit, and none costs a query")
     async def static(name: str) -> ResponseReturnValue:
         in_folder = re.fullmatch(r"(.+)/@(\w+)/([^/]+)", name)
         if in_folder and in_folder[1] in MODULES:

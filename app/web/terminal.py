@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal
 
-from quart import Blueprint, Quart, Request, Websocket, current_app, g, jsonify, render_template, request, websocket
+from quart import Blueprint, Quart, Request, Websocket, g, jsonify, render_template, request, websocket
 from quart.typing import ResponseReturnValue
 
 from app.aio import cancel_and_wait
@@ -23,7 +23,8 @@ from app.terminal.awaited import Disconnected, serve_viewer
 from app.terminal.events import Deadline, Mode, ProtocolError, Size
 from app.terminal.terminal import LEAVING, Terminals, TerminalTarget
 from app.web.context import hub
-from app.web.security import TTY_LIMIT, Limits, by_cookie_or_token, maybe_me, me, until_logged_out
+from app.web.limits import TERMINALS, limited
+from app.web.security import by_cookie_or_token, maybe_me, me, until_logged_out
 from app.web.sessions import show
 from app.web.shown import Shown
 from app.web.sockets import Direct, direct
@@ -122,6 +123,8 @@ def _translated() -> Iterator[None]:
         raise Disconnected from error
 
 
+@by_cookie_or_token
+@limited(TERMINALS)
 async def tty(session_id: str) -> None:
     offered = websocket.requested_subprotocols
     protocol: Literal["hub.tty.v1", "webtty"] = "webtty"
@@ -135,8 +138,6 @@ async def tty(session_id: str) -> None:
         await websocket.close(1012, LEAVING.text)
         return
     account = maybe_me()
-    limits: Limits = current_app.extensions["limits"]
-    await limits.spend(f"tty {account.id if account else websocket.remote_addr}", *TTY_LIMIT)
     short = direct(websocket)
     if short is not None:
         short.hold()
@@ -223,4 +224,4 @@ def _deadline(session: Session) -> Deadline | None:
 
 
 def set_up(app: Quart) -> None:
-    app.add_websocket("/sessions/<session_id>/tty", "terminal.tty", by_cookie_or_token(tty))
+    app.add_websocket("/sessions/<session_id>/tty", "terminal.tty", tty)

@@ -1,10 +1,23 @@
 /** Asks the Hub for something, other than by the WebSocket. */
 
+const MAX_WAIT = 60; // Seconds. A longer wait is for the person to decide about.
+const MAX_RETRIES = 3;
+
+/** As `fetch`, and once more where the Hub says that too many requests came, and when it takes more. */
+export async function patientFetch(address, options) {
+  for (let tries = 0; ; tries++) {
+    const answer = await fetch(address, options);
+    const wait = answer.status === 429 ? Number(answer.headers.get("Retry-After") ?? 0) : 0;
+    if (!(wait > 0 && wait <= MAX_WAIT) || tries === MAX_RETRIES) return answer;
+    await new Promise((later) => setTimeout(later, wait * 1000));
+  }
+}
+
 /** Gives the answer. Raises with words for a person, and with the `status` where there was an answer. */
 export async function ask(address, { method = "POST", body } = {}) {
   let answer;
   try {
-    answer = await fetch(address, { method, body, headers: { accept: "application/json" } });
+    answer = await patientFetch(address, { method, body, headers: { accept: "application/json" } });
   } catch {
     throw new Error("The Hub cannot be reached just now.");
   }

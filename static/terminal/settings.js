@@ -4,6 +4,7 @@
  * flashes. The names are those of app/accounts/preferences.py.
  */
 
+import { patientFetch } from "./ask.js";
 import { backToTerminal, byId, openDialog, toast } from "./words.js";
 
 const SYSTEM_FONT = 'ui-monospace, "SF Mono", Menlo, Consolas, "Cascadia Mono", "DejaVu Sans Mono", "Liberation Mono", monospace';
@@ -102,7 +103,7 @@ function send() {
   saved = body();
   const headers = { accept: "application/json", "content-type": "application/x-www-form-urlencoded" };
   const options = { method: "POST", body: saved, headers, keepalive: true };
-  return fetch(form.action, options).then((answer) => answer.ok, () => false);
+  return patientFetch(form.action, options).then((answer) => answer.ok, () => false);
 }
 
 function body() {

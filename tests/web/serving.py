@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json as jsonlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,9 +22,11 @@ from werkzeug.datastructures import Headers
 from app.accounts.mail import Mailer
 from app.accounts.models import Account
 from app.db.tables import TABLES
+from app.errors import TooManyRequests
 from app.factory import create_app
 from app.settings import Settings
 from app.web.context import Hub
+from app.web.limits import Limit, Limiter
 
 PASSWORD = "a few plain words"
 FAST = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -119,6 +122,7 @@ class Site:
 
     app: Quart
     runtime: FakeRuntime
+    frozen: bool = False
 
     @property
     def hub(self) -> Hub:
@@ -138,6 +142,15 @@ class Site:
         program = Browser(self.app, Authorization=f"Bearer {await self.hub.accounts.make_token(account)}")
         del program.headers["Sec-Fetch-Site"]
         return program
+
+    def use_up(self, limit: Limit, key: object) -> None:
+        """From now on this limit refuses the key: for the site's limits, time stands still."""
+        if not self.frozen:
+            self.frozen = True
+            self.app.extensions["limiter"] = Limiter(lambda: 0.0)
+        with contextlib.suppress(TooManyRequests):
+            while True:
+                self.app.extensions["limiter"].spend(limit, str(key))
 
     async def until(self, user_id: UUID, holds: Callable[[], Any]) -> None:
         """Wait until `await holds()` is true, looking whenever a session of the user's has changed."""

@@ -13,6 +13,7 @@ from serving import PASSWORD, Browser, Site, serve
 from app.accounts.service import BAD_LOGIN
 from app.db.tables import User
 from app.settings import Settings
+from app.web.limits import LOGINS
 
 
 async def mailed_link(site: Site, outbox: Any, email: str) -> str:
@@ -331,11 +332,14 @@ async def test_guessing_passwords_is_slowed_down_with_a_word_about_when_to_try_a
 
 
 async def test_one_address_may_not_try_many_accounts_either(site: Site) -> None:
+    """Though a lecture hall behind one address may log in at once."""
+    limiter = site.app.extensions["limiter"]
+    for _ in range(LOGINS.count - 2):
+        limiter.spend(LOGINS, "127.0.0.1")
     statuses = [
-        (await site.browser().post("/login", {"email": f"{n}@example.org", "password": "x"})).status for n in range(61)
+        (await site.browser().post("/login", {"email": f"{n}@example.org", "password": "x"})).status for n in range(3)
     ]
-    assert statuses[:60] == [422] * 60
-    assert statuses[60] == 429
+    assert statuses == [422, 422, 429]
 
 
 # Tokens, on the account's page

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from quart import websocket
 from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
-from quart_rate_limiter import QUART_RATE_LIMITER_EXEMPT_ATTRIBUTE
 from serving import Answer, Browser, Site
 from werkzeug.routing import Rule
 
-from app.web.security import DEFAULT_LIMITS, SAFE_METHODS
+from app.web.limits import ACCOUNT_REQUESTS, ADDRESS_REQUESTS
+from app.web.security import SAFE_METHODS
 
 PUBLIC = {
     "GET /",
@@ -109,19 +109,28 @@ async def test_our_own_pages_are_let_through_under_any_address_of_this_hub(site:
         assert answer.status == 422, origin
 
 
-async def test_every_route_is_limited_and_the_default_is_reached(site: Site) -> None:
-    """(The public address of each caller counts for itself, so one test may reach all limits.)"""
-    for _, rule, view in routes(site):
-        assert not getattr(view, QUART_RATE_LIMITER_EXEMPT_ATTRIBUTE, False)
-        answer = await site.browser().send("GET", address(rule), remote_addr="192.0.2.1")
-        if answer.status != 405:
-            assert int(answer.headers["RateLimit-Limit"]) <= DEFAULT_LIMITS[0].count, rule.rule
-    browser = site.browser()
-    most = DEFAULT_LIMITS[0].count
-    statuses = [(await browser.get("/healthz", remote_addr="192.0.2.2")).status for _ in range(most * 3 // 2)]
-    assert set(statuses[:most]) == {200}
-    assert 429 in statuses[most:]
-    assert (await browser.get("/healthz", remote_addr="192.0.2.3")).status == 200
+async def test_every_route_but_the_static_files_is_limited_by_account_and_without_a_login_by_address(
+    site: Site,
+) -> None:
+    ada, person = await site.person("ada@example.org", admin=True)
+    program = await site.program(ada)
+    site.use_up(ADDRESS_REQUESTS, "192.0.2.1")
+    site.use_up(ACCOUNT_REQUESTS, ada.id)
+    free = set()
+    for method, rule, view in routes(site):
+        answers = [await site.browser().send(method, address(rule), remote_addr="192.0.2.1")]
+        if rule.rule != "/sessions/events":  # Has no end, unless it is refused.
+            answers.append(await (program if hasattr(view, "hub_by_token") else person).send(method, address(rule)))
+        if getattr(view, "hub_unlimited", ""):
+            free.add(rule.rule)
+            assert 429 not in {answer.status for answer in answers}
+            continue
+        for answer in answers:
+            assert answer.status == 429, f"{method} {rule.rule}"
+            assert int(answer.headers["Retry-After"]) >= 1, f"{method} {rule.rule}"
+    assert free == {"/static/<path:name>"}
+    assert (await site.browser().get("/healthz", remote_addr="192.0.2.3")).status == 200
+    assert await refused(person, "/sessions/x/tty", Origin="http://localhost") == 429
 
 
 async def test_administrators_routes_do_not_exist_for_others(site: Site) -> None:
@@ -167,12 +176,13 @@ async def test_a_new_route_without_any_mark_is_closed(site: Site) -> None:
     site.app.add_url_rule("/forgotten", "forgotten", forgotten, methods=["GET", "POST"])
     for method in ("GET", "POST"):
         assert asks_for_login(await site.browser().send(method, "/forgotten"))
-    _, person = await site.person("ada@example.org")
+    ada, person = await site.person("ada@example.org")
     assert (await person.post("/forgotten", {}, headers=EVIL)).status == 403
     assert called == []
     answer = await person.get("/forgotten")
     assert answer.text == "secret"
-    assert answer.headers["RateLimit-Limit"] == str(DEFAULT_LIMITS[0].count)
+    site.use_up(ACCOUNT_REQUESTS, ada.id)
+    assert (await person.get("/forgotten")).status == 429
 
 
 async def test_a_new_websocket_without_any_mark_is_closed(site: Site) -> None:

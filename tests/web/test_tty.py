@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from serving import Browser, Site, serve
 
 from app.db.tables import Session as Row
 from app.settings import Settings
+from app.web.limits import TERMINALS
 
 
 async def make_session(site: Site, browser: Browser, user_id: Any, state: str = "running") -> str:
@@ -86,18 +86,18 @@ async def test_another_sites_page_is_refused_before_the_websocket_stands(site: S
     assert not socket.accepted
 
 
-async def test_attaching_too_often_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.web.terminal.TTY_LIMIT", (5, timedelta(hours=1)))
-    _, browser = await site.person("ada@example.org")
-    refusals = 0
-    for _ in range(7):
+async def test_attaching_too_often_is_refused(site: Site) -> None:
+    ada, browser = await site.person("ada@example.org")
+    for refused in (False, True):
+        if refused:
+            site.use_up(TERMINALS, ada.id)
         async with browser.terminal("abcdefghijkm") as socket:
             with pytest.raises((WebsocketDisconnectError, WebsocketResponseError)) as raised:
                 await socket.receive()
-            if isinstance(raised.value, WebsocketResponseError):
-                assert raised.value.response.status_code == 429
-                refusals += 1
-    assert refusals == 2
+        assert isinstance(raised.value, WebsocketResponseError) is refused
+    assert isinstance(raised.value, WebsocketResponseError)
+    assert raised.value.response.status_code == 429
+    assert raised.value.response.headers["Retry-After"] == "1"
 
 
 @pytest.fixture
