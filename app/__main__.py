@@ -20,6 +20,8 @@ from app.aio import Supervisor
 from app.db.database import Database
 from app.doctor import findings
 from app.errors import HubError, SettingsError
+from app.lifecycle import installation
+from app.lifecycle.sweep import HOW_ON
 from app.output import complain, finish, say
 from app.settings import Settings
 
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     create.add_argument("email")
     create.add_argument("--label", default="made on the command line", help="what it is for")
     create.set_defaults(run=token_create)
+    sweep = commands.add_parser("sweep", help="show whether the sweep of runs without a session waits for you")
+    sweep.add_argument("--confirm", action="store_true", help="let it stop them")
+    sweep.set_defaults(run=show_sweep)
     commands.add_parser("doctor", help="look for what is missing or wrong").set_defaults(run=doctor)
     try:
         arguments = parser.parse_args(argv)
@@ -100,6 +105,19 @@ async def token_create(settings: Settings, arguments: argparse.Namespace) -> int
         if account is None:
             raise SettingsError(f"There is no account for {arguments.email}. Make one: hub user add {arguments.email}")
         say(await accounts.make_token(account, arguments.label))
+    return 0
+
+
+async def show_sweep(settings: Settings, arguments: argparse.Namespace) -> int:
+    async with _accounts(settings):
+        why = await installation.read_why()
+        if not why:
+            say("Nothing waits for a confirmation.")
+        elif arguments.confirm:
+            await installation.confirm()
+            say("Confirmed: the Hub stops these runs within half a minute.")
+        else:
+            say(f"{why}\n{HOW_ON}")
     return 0
 
 

@@ -18,6 +18,7 @@ from app.errors import SettingsError
 from app.files.homes import Homes
 from app.files.names import size_text
 from app.files.samples import ensure_samples
+from app.lifecycle import installation
 from app.lifecycle.manager import Manager
 from app.runtimes.base import Runtime
 from app.runtimes.local import sandbox
@@ -28,7 +29,7 @@ from app.sessions.service import Sessions
 from app.settings import PROJECT, Settings, load_secret_key
 from app.terminal.terminal import Terminals
 from app.web import account, admin, api, auth, backpressure, errors, files, health, security, sessions, static, terminal
-from app.web.context import Hub
+from app.web.context import Hub, SweepControl
 from app.web.shown import ago, exact
 
 NOT_APART = (
@@ -82,6 +83,12 @@ def create_app(
         where=where,
         synced=synced,
         ready=lambda: synced() is not None,
+        sweep=SweepControl(
+            why=installation.read_why,
+            confirm=installation.confirm,
+            held=lambda: any(manager.sweeper.held for manager in managers),
+            foreign=lambda: sum(manager.runtime.foreign_runs for manager in managers),
+        ),
     )
     app.extensions["hub"] = hub
     app.jinja_env.globals["hub_warnings"] = hub.warnings
@@ -106,7 +113,7 @@ def create_app(
         await database.migrate()
         tasks.keep("watch the database", database.watch, most=5)
         tasks.keep("sweep homes", lambda: _sweep_homes(hub.homes))
-        chosen = runtime or await _make_runtime(settings, hub, say)
+        chosen = runtime or await _make_runtime(settings, hub, await installation.get_id(), say)
         managers.append(Manager(settings, database, chosen, hub.sessions, hub.changes, terminals))
         managers[0].start()
         if not await accounts.anybody():
@@ -147,12 +154,13 @@ async def _sweep_homes(homes: Homes) -> None:
         await asyncio.sleep(3600)
 
 
-async def _make_runtime(settings: Settings, hub: Hub, say: Callable[[str], None]) -> Runtime:
+async def _make_runtime(settings: Settings, hub: Hub, installation_id: str, say: Callable[[str], None]) -> Runtime:
     if settings.runtime == "kubernetes":
         from app.runtimes.kubernetes.runtime import KubernetesRuntime  # Slow, and for clusters alone.
 
         say(f"Connecting to Kubernetes, namespace {settings.k8s_namespace}")
-        return await KubernetesRuntime.connect(settings, hub.homes if settings.k8s_home == "shared" else None)
+        homes = hub.homes if settings.k8s_home == "shared" else None
+        return await KubernetesRuntime.connect(settings, installation_id, homes)
     bwrap = await asyncio.to_thread(_find_sandbox, settings)
     if bwrap is None:
         hub.warnings.append(NOT_APART)

@@ -102,7 +102,12 @@ def _settle(settings: Settings) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         pods = _pods(settings, WARM_HUB)
-        waiting = [pod for pod in pods if names.pool_of(pod, WARM_HUB) and _listens(pod)]
+        waiting = [
+            pod
+            for pod in pods
+            if (pod["metadata"]["labels"].get(names.POOL) and names.SESSION not in pod["metadata"]["labels"])
+            and _listens(pod)
+        ]
         if len(waiting) == len(pods) == WARM and not _pods(settings, COLD_HUB) and not _pods(settings, PLAIN):
             return
         time.sleep(0.2)

@@ -101,4 +101,15 @@ class Duty(Table, tablename="duties"):
     until = Timestamptz()
 
 
-TABLES: tuple[type[Table], ...] = (User, LoginLink, ApiToken, Session, Duty)
+class Installation(Table, tablename="installation"):
+    """One row: the id that tells this database's runs from those of any other, and the state of the sweep."""
+
+    name = Varchar(length=10, primary_key=True, default="")
+    id = Varchar(length=32)
+    held_at = Timestamptz(null=True, default=None, help_text="Since when the sweep waits for an administrator.")
+    held_why = Text(default="")
+    held_runs = Text(default="", help_text="The runs that it would end or give up, separated by spaces.")
+    confirmed_runs = Text(default="", help_text="Those that an administrator has confirmed.")
+
+
+TABLES: tuple[type[Table], ...] = (User, LoginLink, ApiToken, Session, Duty, Installation)

@@ -22,6 +22,7 @@ from app.aio import Supervisor, within
 from app.db.database import Database
 from app.errors import HubError, RuntimeFailure
 from app.lifecycle import queries
+from app.lifecycle.sweep import ORPHAN_GRACE, Sweeper
 from app.runtimes.base import Changed, Observed, Phase, Reason, RunId, RunSpec, Runtime, Snapshot
 from app.sessions.changes import Changes
 from app.sessions.models import Session, stops_at
@@ -37,7 +38,6 @@ POLL = 2.0  # Seconds. How late a lost notification is made good.
 AT_ONCE = 16  # Sessions that one replica works on at the same time.
 FLUSH_INPUT = timedelta(seconds=5)  # How long input may wait in memory before it is written.
 LOOKED_AT = 50  # Sessions that are looked at before the event loop gets its turn: people's keys must not wait for more.
-ORPHAN_GRACE = 30.0  # Seconds that a run without a row, or a row without a run, is left alone.
 SWEEP = 15.0  # Seconds between two sweeps.
 START_LOOK = timedelta(seconds=5)  # How often a start is looked at of which nothing is heard, so that it fails in time.
 NO_ROOM_TEXT = "The cluster has no room for more just now."
@@ -77,7 +77,7 @@ class Manager:
         self._wake = asyncio.Event()
         self._working: set[str] = set()
         self._room = False  # Whether a run has ended since the queue was last looked at.
-        self._orphans: dict[RunId, float] = {}
+        self.sweeper = Sweeper(settings, runtime, lambda: self.seen, self.wake)
         self._warm_taken = asyncio.Event()
         self._heard: dict[str, str] = {}
         self._heard_event = asyncio.Event()
@@ -172,7 +172,9 @@ class Manager:
             everything, self._compare_all = self._compare_all, False
             try:
                 if everything:
-                    changed |= {run: self.seen.get(run) for run in await queries.live_runs(timedelta(0))}
+                    await self.sweeper.survey()
+                    live = await queries.live_runs(timedelta(0))
+                    changed |= {run: self.seen.get(run) for run in live if run in self.seen or not self.sweeper.held}
                 if changed and await queries.poke(changed):
                     self.wake()
             except BaseException:
@@ -476,7 +478,8 @@ class Manager:
     async def _watch_deadlines(self) -> None:
         limits = self.settings.idle_timeout, self.settings.max_age
         while True:
-            await queries.stop_overdue(*limits, 2 * FLUSH_INPUT)
+            if self.sweeper.may_stop:
+                await queries.stop_overdue(*limits, 2 * FLUSH_INPUT)
             soon = datetime.now(UTC) + self.settings.warn_before
             for part in _parts(list(self.terminals.session_ids())):
                 for session in await queries.sessions_by_id(part):
@@ -495,27 +498,13 @@ class Manager:
                 await self.sweep()
 
     async def sweep(self, grace: float = ORPHAN_GRACE) -> None:
-        """End runs that no session has (for `grace` seconds), and look at sessions whose run is nowhere to be seen."""
-        known = await queries.known_runs()
-        now = time.monotonic()
-        orphans = {run: seen for run, seen in self.seen.items() if run not in known}
-        self._orphans = {run: self._orphans.get(run, now) for run in orphans}
-        for run, seen in orphans.items():
-            if now - self._orphans[run] < grace:
-                continue
-            if seen.phase is Phase.ENDED:
-                await self.runtime.forget(run)
-                self.seen.pop(run, None)
-            else:
-                log.warning("run %s belongs to no session; stopping it", run)
-                await self.runtime.stop(run, seen.uid, self.settings.stop_grace.total_seconds())
-        unseen = {run: None for run in await queries.live_runs(timedelta(seconds=grace)) if run not in self.seen}
-        if unseen and await queries.poke(unseen):
-            self.wake()
+        await self.sweeper.sweep(grace)
 
     async def _keep_house(self) -> None:
+        await self.sweeper.surveyed.wait()
         while True:
-            await self.keep_house()
+            if self.sweeper.may_stop:
+                await self.keep_house()
             await asyncio.sleep(HOUSEKEEPING)
 
     async def keep_house(self) -> None:

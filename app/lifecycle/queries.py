@@ -296,6 +296,38 @@ async def live_runs(older_than: timedelta) -> list[RunId]:
     return [RunId(row["id"], row["generation"]) for row in rows]
 
 
+async def placed_runs() -> list[RunId]:
+    """The runs that sessions had when they were seen last."""
+    rows = await Row.raw(
+        "SELECT id, generation FROM sessions WHERE state IN ('running', 'stopping') AND COALESCE(run_uid, '') <> ''"
+    )
+    return [RunId(row["id"], row["generation"]) for row in rows]
+
+
+async def unknown_runs(runs: Collection[RunId]) -> list[RunId]:
+    """Those of these runs that the database cannot have launched: of no session, or of a later launch than any of it."""
+    rows = await Row.raw(
+        """SELECT run.id, run.generation
+           FROM unnest({}::text[], {}::int[]) AS run (id, generation) LEFT JOIN sessions ON sessions.id = run.id
+           WHERE sessions.id IS NULL OR run.generation > sessions.generation""",
+        [run.session_id for run in runs],
+        [run.generation for run in runs],
+    )
+    return [RunId(row["id"], row["generation"]) for row in rows]
+
+
+async def runs_ahead(runs: Collection[RunId]) -> list[RunId]:
+    """Those of these runs that are of a later launch of their session than the database knows."""
+    rows = await Row.raw(
+        """SELECT run.id, run.generation
+           FROM unnest({}::text[], {}::int[]) AS run (id, generation) JOIN sessions ON sessions.id = run.id
+           WHERE run.generation > sessions.generation""",
+        [run.session_id for run in runs],
+        [run.generation for run in runs],
+    )
+    return [RunId(row["id"], row["generation"]) for row in rows]
+
+
 async def known_runs() -> set[RunId]:
     rows = await Row.raw("SELECT id, generation FROM sessions WHERE state IN ('starting', 'running', 'stopping')")
     return {RunId(row["id"], row["generation"]) for row in rows}

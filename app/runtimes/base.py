@@ -82,7 +82,8 @@ class Observed:
     `address` is `host:port` of its GoTTY endpoint, set while RUNNING. `uid` tells this very run from a later one of
     the same name. `reason` is why it ended or, while PENDING, what it is held up by, if anything. `detail` is a short
     sentence for the person: progress while PENDING, the cause once ENDED. `credential` is set while RUNNING where the
-    run has one from birth, and not the one that it was launched with: where it was kept warm.
+    run has one from birth, and not the one that it was launched with: where it was kept warm. `unclaimed`: it does not
+    say whose it is, so only a session's row can; without one it is left alone.
     """
 
     run: RunId
@@ -92,6 +93,7 @@ class Observed:
     reason: Reason | None = None
     detail: str = ""
     credential: str | None = field(default=None, repr=False)
+    unclaimed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,10 @@ class Runtime(Protocol):
     @property
     def synced_at(self) -> float | None:
         """When `observe` last heard from where the runs live (time.monotonic()); None before the first full list."""
+
+    @property
+    def foreign_runs(self) -> int:
+        """Number of runs that belong to another installation: to another database. They are never touched."""
 
     def offer_warm(self, spec: RunSpec) -> str | None:
         """The uid of a run that is kept warm and could become this one.

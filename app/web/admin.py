@@ -50,6 +50,17 @@ async def user_link() -> ResponseReturnValue:
     return await _page(link=link, invited=account.email or "")
 
 
+@blueprint.post("/sweep")
+@admins_only
+async def confirm_sweep() -> ResponseReturnValue:
+    """The runs that the sweep is held for are orphans indeed: it may end them."""
+    if await hub().sweep.confirm():
+        await flash("The runs without a session are being stopped.", "info")
+    else:
+        await flash("Nothing waits for a confirmation any more.", "info")
+    return go("/admin")
+
+
 @blueprint.get("/users/<user_id>/remove")
 @admins_only
 async def remove_form(user_id: str) -> ResponseReturnValue:
@@ -94,6 +105,8 @@ async def _page(*, error: BadInput | Conflict | None = None, email: str = "", li
         warnings=services.warnings,
         synced=services.synced(),
         terminals=services.terminals.open_terminals(),
+        held=await services.sweep.why(),
+        foreign=services.sweep.foreign(),
         settings=services.settings,
         error=error,
         email=email,

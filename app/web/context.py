@@ -20,6 +20,19 @@ from app.terminal.terminal import Terminals
 
 
 @dataclass
+class SweepControl:
+    """What administrators see of the sweep: `why` it is held (empty: it is not), and the way to `confirm` it.
+
+    `held` is this replica's last knowledge of it. `foreign` is the number of runs of another installation.
+    """
+
+    why: Callable[[], Awaitable[str]]
+    confirm: Callable[[], Awaitable[bool]]
+    held: Callable[[], bool]
+    foreign: Callable[[], int]
+
+
+@dataclass
 class Hub:
     """What the Hub is made of, as far as views are concerned.
 
@@ -37,6 +50,7 @@ class Hub:
     where: Callable[[Session], Awaitable[str | None]]
     synced: Callable[[], float | None]
     ready: Callable[[], bool]
+    sweep: SweepControl
     warnings: list[str] = field(default_factory=list)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
 

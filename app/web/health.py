@@ -64,5 +64,11 @@ async def metrics() -> ResponseReturnValue:
         "# HELP hub_runtime_age_seconds Since the runtime's last word; NaN before the first.",
         "# TYPE hub_runtime_age_seconds gauge",
         f"hub_runtime_age_seconds {synced if synced is not None else 'NaN'}",
+        "# HELP hub_sweep_held Whether the sweep of orphans waits for an administrator.",
+        "# TYPE hub_sweep_held gauge",
+        f"hub_sweep_held {int(hub().sweep.held())}",
+        "# HELP hub_foreign_runs Runs of this Hub's name that belong to another database.",
+        "# TYPE hub_foreign_runs gauge",
+        f"hub_foreign_runs {hub().sweep.foreign()}",
     ]
     return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")

@@ -60,10 +60,10 @@ class Replicas:
         return [pod for pod in self.api.store.find("pods", "hub") if "deletionTimestamp" not in pod["metadata"]]
 
     def warm(self) -> list[Pod]:
-        return [pod for pod in self.pods() if names.pool_of(pod, self.settings.k8s_hub_name)]
+        return [pod for pod in self.pods() if names.pool_of(pod, names.Owner(self.settings.k8s_hub_name))]
 
     def of(self, session: Session) -> list[Pod]:
-        return [pod for pod in self.pods() if names.run_of(pod, self.settings.k8s_hub_name) == session.run]
+        return [pod for pod in self.pods() if names.run_of(pod, names.Owner(self.settings.k8s_hub_name)) == session.run]
 
     async def filled(self, count: int, manager: Manager | None = None) -> None:
         """So many wait and are ready, and this replica knows it."""

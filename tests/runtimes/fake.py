@@ -46,6 +46,7 @@ class FakeRuntime:
         self.stubborn = False  # Runs do not end when asked to.
         self.latency = 0.0
         self.room: int | None = None  # Runs that there may be at once.
+        self.foreign = 0
         self.asked = 0  # Launches, those that failed too.
         self._failures: list[RuntimeFailure] = []
         self._held = False
@@ -134,6 +135,10 @@ class FakeRuntime:
     @property
     def synced_at(self) -> float | None:
         return self._synced_at
+
+    @property
+    def foreign_runs(self) -> int:
+        return self.foreign
 
     def offer_warm(self, spec: RunSpec) -> None:
         """Nothing is kept warm."""

@@ -25,7 +25,7 @@ def a_pod(
             "name": names.pod_name(run),
             "uid": uid,
             "resourceVersion": str(version),
-            "labels": names.pod_labels("hub", run, "ada"),
+            "labels": names.pod_labels(names.Owner("hub"), run, "ada"),
             **({"deletionTimestamp": "2026-11-24T08:00:00Z"} if going else {}),
         },
         "status": {
@@ -39,7 +39,7 @@ def a_pod(
 
 @pytest.fixture
 def known() -> Known:
-    return Known("hub", 8080)
+    return Known(names.Owner("hub"), 8080)
 
 
 def phase_of(known: Known, run: RunId = RUN) -> Phase | None:
@@ -170,7 +170,7 @@ def test_in_whatever_order_the_events_come_the_last_word_stands(seed: int, delet
     ]
     if deleted:
         events.append(("DELETED", a_pod(5, "Running", going=True)))
-    known = Known("hub", 8080)
+    known = Known(names.Owner("hub"), 8080)
     shuffled = events * 2
     random.Random(seed).shuffle(shuffled)
     for kind, pod in shuffled:

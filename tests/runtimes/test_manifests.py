@@ -159,7 +159,7 @@ def test_its_name_and_labels_say_whose_run_it_is() -> None:
     pod = a_pod(k8s_hub_name="prod", k8s_namespace="team-a")
     assert pod["metadata"]["name"] == "vd-srrmx3qydgjz-3"
     assert pod["metadata"]["namespace"] == "team-a"
-    assert names.run_of(pod, "prod") == RUN
+    assert names.run_of(pod, names.Owner("prod")) == RUN
     assert pod["metadata"]["labels"].items() >= dict([names.selector("prod").split("=")]).items()
 
 
@@ -177,15 +177,15 @@ def test_its_name_and_labels_say_whose_run_it_is() -> None:
 def test_a_pod_whose_labels_do_not_fit_is_nobodys_run(change: dict[str, str]) -> None:
     pod = a_pod(k8s_hub_name="prod")
     pod["metadata"]["labels"] |= change
-    assert names.run_of(pod, "prod") is None
-    assert names.run_of({"metadata": {"name": pod["metadata"]["name"]}}, "prod") is None
+    assert names.run_of(pod, names.Owner("prod")) is None
+    assert names.run_of({"metadata": {"name": pod["metadata"]["name"]}}, names.Owner("prod")) is None
 
 
 @given(st.text("abcdefghijkmnpqrstuvwxyz23456789", min_size=1, max_size=20), st.integers(1, 10**9))
 def test_every_run_is_found_again_by_its_pod(session_id: str, generation: int) -> None:
     run = RunId(session_id, generation)
-    pod = {"metadata": {"name": names.pod_name(run), "labels": names.pod_labels("hub", run, USER)}}
-    assert names.run_of(pod, "hub") == run
+    pod = {"metadata": {"name": names.pod_name(run), "labels": names.pod_labels(names.Owner("hub"), run, USER)}}
+    assert names.run_of(pod, names.Owner("hub")) == run
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_a_home_on_a_volume_is_the_users_own() -> None:
     claim = manifests.claim(USER, dataclasses.replace(Settings(), k8s_home_size=5 << 30, k8s_storage_class="fast"))
     home = next(volume for volume in pod["spec"]["volumes"] if volume["name"] == "home")
     assert home["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"] == f"home-{USER}"
-    assert names.home_of(claim, "visidata-hub") == USER
-    assert names.home_of(claim, "another") is None
+    assert names.home_of(claim, names.Owner("visidata-hub")) == USER
+    assert names.home_of(claim, names.Owner("another")) is None
     assert claim["spec"]["resources"]["requests"]["storage"] == "5Gi"
     assert claim["spec"]["storageClassName"] == "fast"
 
@@ -254,7 +254,7 @@ def test_a_template_adds_to_the_pod() -> None:
     spec, session = pod["spec"], session_of(pod)
     assert pod["metadata"]["annotations"] == {"example.org/team": "data"}
     assert pod["metadata"]["labels"]["team"] == "data"
-    assert names.run_of(pod, "visidata-hub") == RUN
+    assert names.run_of(pod, names.Owner("visidata-hub")) == RUN
     assert spec["nodeSelector"] == {"pool": "sessions"}
     assert spec["runtimeClassName"] == "gvisor"
     assert [volume["name"] for volume in spec["volumes"]] == ["home", "tmp", "datasets"]

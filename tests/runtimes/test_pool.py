@@ -154,7 +154,7 @@ def a_pod(version: int, *, run: RunId | None = None, uid: str = "u1", phase: str
 
 
 def test_one_that_waits_is_no_run_and_becomes_one_with_the_credential_that_it_was_born_with() -> None:
-    known = Known("hub", 8080)
+    known = Known(names.Owner("hub"), 8080)
     assert known.take(a_pod(1)) is None
     assert known.snapshot() == Snapshot(())
     assert [one.phase for one in known.warm()] == [Phase.RUNNING]
@@ -168,7 +168,7 @@ def test_one_that_waits_is_no_run_and_becomes_one_with_the_credential_that_it_wa
 def test_whatever_the_order_of_what_comes_it_is_one_runs_in_the_end() -> None:
     words = [a_pod(1, phase="Pending"), a_pod(2), a_pod(3, run=RUN), a_pod(4, run=RUN)]
     for seed in range(30):
-        known = Known("hub", 8080)
+        known = Known(names.Owner("hub"), 8080)
         for pod in [*random.Random(seed).choices(words, k=8), words[3]]:
             known.take(pod)
         for pod in words:
@@ -179,7 +179,7 @@ def test_whatever_the_order_of_what_comes_it_is_one_runs_in_the_end() -> None:
 
 
 def test_of_one_that_has_ended_or_gone_nothing_comes_back() -> None:
-    known = Known("hub", 8080)
+    known = Known(names.Owner("hub"), 8080)
     known.take(a_pod(1))
     known.deleted(a_pod(2))
     known.take(a_pod(1))
@@ -194,7 +194,7 @@ def test_of_one_that_has_ended_or_gone_nothing_comes_back() -> None:
 
 
 def test_one_of_another_hub_is_not_ours() -> None:
-    known = Known("another", 8080)
+    known = Known(names.Owner("another"), 8080)
     known.take(a_pod(1))
     known.take(a_pod(2, run=RUN))
     assert (known.warm(), known.get(RUN)) == ([], None)
@@ -203,4 +203,4 @@ def test_one_of_another_hub_is_not_ours() -> None:
 def test_a_persons_pod_cannot_pass_for_one_that_was_kept_warm() -> None:
     pod = manifests.pod(RunSpec(RUN, "ada", "hub:secret"), Settings())
     pod["metadata"]["name"] = "vd-warm-1"
-    assert names.run_of(pod, Settings().k8s_hub_name) is None
+    assert names.run_of(pod, names.Owner(Settings().k8s_hub_name)) is None

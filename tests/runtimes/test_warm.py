@@ -32,12 +32,14 @@ class WarmWorld(World):
 
     def warm(self) -> list[dict[str, Any]]:
         """The pods that wait for a run."""
-        return [pod for pod in self.pods() if names.pool_of(pod, self.settings.k8s_hub_name) and not going(pod)]
+        return [
+            pod for pod in self.pods() if names.pool_of(pod, names.Owner(self.settings.k8s_hub_name)) and not going(pod)
+        ]
 
     def of(self, spec: RunSpec) -> list[str]:
         """The names of the pods of a run: one, or something is wrong."""
         hub = self.settings.k8s_hub_name
-        return [pod["metadata"]["name"] for pod in self.pods() if names.run_of(pod, hub) == spec.run]
+        return [pod["metadata"]["name"] for pod in self.pods() if names.run_of(pod, names.Owner(hub)) == spec.run]
 
     async def ready(self, *runtimes: KubernetesRuntime, count: int) -> None:
         """So many are ready, and each of these replicas knows it."""
@@ -207,7 +209,7 @@ async def test_many_that_race_for_few_get_each_its_own_or_nothing(world: WarmWor
         assert len({seen.uid for seen in taken}) == len(taken)
         for seen in taken:
             (pod,) = [pod for pod in world.pods() if pod["metadata"]["uid"] == seen.uid]
-            assert names.run_of(pod, world.settings.k8s_hub_name) == seen.run
+            assert names.run_of(pod, names.Owner(world.settings.k8s_hub_name)) == seen.run
         assert len(taken) + len(world.warm()) == 5
 
 

@@ -41,7 +41,9 @@ async def test_its_first_viewer_sees_what_the_session_was_made_for(
                     for pod in pods
                     if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
                 ]
-                return [pod["metadata"]["uid"] for pod in ready if names.pool_of(pod, settings.k8s_hub_name)]
+                return [
+                    pod["metadata"]["uid"] for pod in ready if names.pool_of(pod, names.Owner(settings.k8s_hub_name))
+                ]
 
             async with asyncio.timeout(30):
                 await api.until(kept)

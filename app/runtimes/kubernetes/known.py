@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from app.runtimes.base import Changed, Observed, Phase, RunId, Snapshot
 from app.runtimes.kubernetes import names, pool, status
+from app.runtimes.kubernetes.names import Owner
 from app.runtimes.kubernetes.pool import Warm
 from app.runtimes.kubernetes.status import Pod
 
@@ -32,16 +33,17 @@ class Entry:
 
 
 class Known:
-    """The book of one replica. `hub` and `port` are the settings' HUB_K8S_HUB_NAME and HUB_K8S_PORT."""
+    """The book of one replica. `port` is the setting HUB_K8S_PORT."""
 
-    def __init__(self, hub: str, port: int) -> None:
-        self._hub = hub
+    def __init__(self, owner: Owner, port: int) -> None:
+        self._owner = owner
         self._port = port
         self._entries: dict[RunId, Entry] = {}
         self._warm: dict[str, Warm] = {}  # By UID.
         self._taken: set[str] = set()  # UIDs of pods that were warm and have become a run's.
         self._asked: dict[str, float] = {}  # By UID of a pod, when this replica first asked for its end.
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._foreign: set[str] = set()  # UIDs of live pods of another installation.
 
     def get(self, run: RunId) -> Entry | None:
         return self._entries.get(run)
@@ -58,6 +60,11 @@ class Known:
         """Whether some run's pod finds no room in the cluster."""
         return any(status.finds_no_room(entry.seen) for entry in self._entries.values())
 
+    @property
+    def foreign(self) -> int:
+        """Number of pods that bear this Hub's name and another installation's id. They are never touched."""
+        return len(self._foreign)
+
     def snapshot(self) -> Snapshot:
         return Snapshot(tuple(entry.seen for entry in self._entries.values()))
 
@@ -70,16 +77,20 @@ class Known:
         for run, entry in list(self._entries.items()):
             if entry.seen.uid not in there and not entry.gone and not is_newer(entry.version, version):
                 self.missed(run)
+        self._foreign &= there
         for warm in self.warm():
             if warm.uid not in there and not is_newer(warm.version, version):
                 self._remember(warm.uid)
 
     def take(self, pod: Pod) -> Changed | None:
         """Enter a pod as it was at some time. Gives the change, where there is one."""
-        run = names.run_of(pod, self._hub)
+        run = names.run_of(pod, self._owner)
         metadata = pod["metadata"]
         uid, version = metadata["uid"], metadata["resourceVersion"]
         if uid in self._gone:
+            return None
+        if names.is_foreign(metadata.get("labels") or {}, self._owner):
+            self._foreign.add(uid)
             return None
         if run is None:
             self._take_warm(pod)
@@ -95,11 +106,13 @@ class Known:
                 self._entries[run] = replace(entry, version=version, going=status.is_going(pod))
                 return None
         seen = status.observed(pod, run, self._port, asked=uid in self._asked)
+        if self._owner.installation and names.is_unclaimed(metadata["labels"]):
+            seen = replace(seen, unclaimed=True)
         self._entries[run] = Entry(seen, metadata["name"], version, going=status.is_going(pod))
         return Changed(seen) if entry is None or entry.seen != seen else None
 
     def _take_warm(self, pod: Pod) -> None:
-        pool_name = names.pool_of(pod, self._hub)
+        pool_name = names.pool_of(pod, self._owner)
         uid, version = pod["metadata"]["uid"], pod["metadata"]["resourceVersion"]
         if pool_name is None or uid in self._taken:
             return
@@ -109,8 +122,9 @@ class Known:
 
     def deleted(self, pod: Pod) -> Changed | None:
         """Enter that a pod is gone; `pod` is the last that there was of it."""
-        run = names.run_of(pod, self._hub)
+        run = names.run_of(pod, self._owner)
         uid = pod["metadata"]["uid"]
+        self._foreign.discard(uid)
         entry = self._entries.get(run) if run is not None else None
         if run is None or entry is None or entry.seen.uid != uid or entry.gone:
             self._remember(uid)

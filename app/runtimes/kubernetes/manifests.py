@@ -58,22 +58,33 @@ KEYS = {
 """What tells one item of a list from another, as in Kubernetes' strategic merge patch. Other lists are joined."""
 
 
-def pod(spec: RunSpec, settings: Settings, template: Mapping[str, Any] | None = None) -> Manifest:
+def pod(
+    spec: RunSpec, settings: Settings, template: Mapping[str, Any] | None = None, *, installation: str = ""
+) -> Manifest:
     """The pod of a run. The name makes it this run's; labels say whose it is; the template adds to it."""
-    labels = names.pod_labels(settings.k8s_hub_name, spec.run, spec.user_id)
+    labels = names.pod_labels(names.Owner(settings.k8s_hub_name, installation), spec.run, spec.user_id)
     return _pod(names.pod_name(spec.run), labels, spec, settings, template)
 
 
-def warm_pod(name: str, credential: str, settings: Settings, template: Mapping[str, Any] | None = None) -> Manifest:
+def warm_pod(
+    name: str,
+    credential: str,
+    settings: Settings,
+    template: Mapping[str, Any] | None = None,
+    *,
+    installation: str = "",
+) -> Manifest:
     """A pod that waits for a run: as any other, but that its VisiData begins when its first viewer comes."""
-    labels = names.warm_labels(settings.k8s_hub_name, pool(settings, template))
+    owner = names.Owner(settings.k8s_hub_name, installation)
+    labels = names.warm_labels(owner, pool(settings, template, installation=installation))
     return _pod(name, labels, _anybodys(credential), settings, template, waits=True)
 
 
-def pool(settings: Settings, template: Mapping[str, Any] | None = None) -> str:
+def pool(settings: Settings, template: Mapping[str, Any] | None = None, *, installation: str = "") -> str:
     """What pods that are kept warm are like now, in a few letters: of one that says anything else, none is wanted."""
     manifest = _pod("", {}, _anybodys(""), settings, template, waits=True)
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    told = json.dumps(manifest, sort_keys=True, default=str) + installation
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _anybodys(credential: str) -> RunSpec:
@@ -126,7 +137,7 @@ def _pod(
     return whole
 
 
-def claim(user_id: str, settings: Settings) -> Manifest:
+def claim(user_id: str, settings: Settings, *, installation: str = "") -> Manifest:
     """The volume claim of a user's home: made on first use, kept when sessions go, deleted with the user."""
     spec: Manifest = {
         "accessModes": [settings.k8s_home_access],
@@ -140,7 +151,7 @@ def claim(user_id: str, settings: Settings) -> Manifest:
         "metadata": {
             "name": names.claim_name(user_id),
             "namespace": settings.k8s_namespace,
-            "labels": names.claim_labels(settings.k8s_hub_name, user_id),
+            "labels": names.claim_labels(names.Owner(settings.k8s_hub_name, installation), user_id),
         },
         "spec": spec,
     }

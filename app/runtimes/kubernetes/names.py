@@ -8,7 +8,7 @@ whose a pod is; one informer follows all pods that a label selector gives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.runtimes.base import RunId
 
@@ -18,8 +18,16 @@ HUB = PREFIX + "hub"
 SESSION = PREFIX + "session"
 GENERATION = PREFIX + "generation"
 USER = PREFIX + "user"
+INSTALLATION = PREFIX + "installation"  # The id of the database that the pod or claim belongs to.
 POOL = PREFIX + "pool"  # What a pod that was made to be kept warm is like; see `manifests.pool`.
 WARM = "vd-warm-"  # No session's id is so short, so it is the beginning of no other pod's name.
+
+
+class Owner(NamedTuple):
+    """Whose pods and claims these are: the Hub's name (a setting) and the id of its installation (in its database)."""
+
+    hub: str
+    installation: str = ""
 
 
 def pod_name(run: RunId) -> str:
@@ -41,8 +49,8 @@ def warm_selector(hub: str) -> str:
     return f"{HUB}={hub},{POOL}"
 
 
-def pod_labels(hub: str, run: RunId, user_id: str) -> dict[str, str]:
-    return {**_session_labels(hub), **run_labels(run, user_id)}
+def pod_labels(owner: Owner, run: RunId, user_id: str) -> dict[str, str]:
+    return {**_session_labels(owner), **run_labels(run, user_id)}
 
 
 def run_labels(run: RunId, user_id: str) -> dict[str, str]:
@@ -50,46 +58,69 @@ def run_labels(run: RunId, user_id: str) -> dict[str, str]:
     return {SESSION: run.session_id, GENERATION: str(run.generation), USER: user_id}
 
 
-def warm_labels(hub: str, pool: str) -> dict[str, str]:
-    return {**_session_labels(hub), POOL: pool}
+def warm_labels(owner: Owner, pool: str) -> dict[str, str]:
+    return {**_session_labels(owner), POOL: pool}
 
 
-def _session_labels(hub: str) -> dict[str, str]:
+def probe_labels() -> dict[str, str]:
+    """Those of a pod that `hub doctor` makes: network policies treat it as a session, and no replica as a run."""
+    return {"app.kubernetes.io/name": "visidata-session", "app.kubernetes.io/managed-by": "visidata-hub-doctor"}
+
+
+def _session_labels(owner: Owner) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "visidata-session",
         "app.kubernetes.io/managed-by": "visidata-hub",
-        HUB: hub,
+        **_owner_labels(owner),
     }
 
 
-def claim_labels(hub: str, user_id: str) -> dict[str, str]:
+def claim_labels(owner: Owner, user_id: str) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "visidata-home",
         "app.kubernetes.io/managed-by": "visidata-hub",
-        HUB: hub,
+        **_owner_labels(owner),
         USER: user_id,
     }
 
 
-def run_of(pod: Mapping[str, Any], hub: str) -> RunId | None:
-    """Whose run a pod is; None where it is none of this Hub's, whatever it is called."""
+def _owner_labels(owner: Owner) -> dict[str, str]:
+    return {HUB: owner.hub} | ({INSTALLATION: owner.installation} if owner.installation else {})
+
+
+def is_foreign(labels: Mapping[str, str], owner: Owner) -> bool:
+    """Whether an object of a Hub of this name belongs to another installation: to another database."""
+    return labels.get(HUB) == owner.hub and labels.get(INSTALLATION, owner.installation) != owner.installation
+
+
+def is_unclaimed(labels: Mapping[str, str]) -> bool:
+    """Whether it was made by a version that wrote no installation's id."""
+    return INSTALLATION not in labels
+
+
+def _is_ours(labels: Mapping[str, str], owner: Owner) -> bool:
+    return labels.get(HUB) == owner.hub and not is_foreign(labels, owner)
+
+
+def run_of(pod: Mapping[str, Any], owner: Owner) -> RunId | None:
+    """Whose run a pod is; None where it is none of this installation's, whatever it is called."""
     metadata = pod["metadata"]
     labels = metadata.get("labels") or {}
     session_id, generation = labels.get(SESSION, ""), labels.get(GENERATION, "")
-    if labels.get(HUB) != hub or not session_id or not generation.isdecimal():
+    if not _is_ours(labels, owner) or not session_id or not generation.isdecimal():
         return None
     run = RunId(session_id, int(generation))
     name = metadata.get("name") or ""
     return run if name == pod_name(run) or (POOL in labels and name.startswith(WARM)) else None
 
 
-def pool_of(pod: Mapping[str, Any], hub: str) -> str | None:
-    """The pool of a pod that waits for a run; None where it does not, or is none of this Hub's."""
+def pool_of(pod: Mapping[str, Any], owner: Owner) -> str | None:
+    """The pool of a pod that waits for a run; None where it does not, or is none of this installation's."""
     labels = pod["metadata"].get("labels") or {}
-    return labels.get(POOL) if labels.get(HUB) == hub and SESSION not in labels else None
+    return labels.get(POOL) if _is_ours(labels, owner) and SESSION not in labels else None
 
 
-def home_of(claim: Mapping[str, Any], hub: str) -> str | None:
-    """The id of the user whose home a claim is; None where it is none of this Hub's."""
+def home_of(claim: Mapping[str, Any], owner: Owner) -> str | None:
+    """The id of the user whose home a claim is; None where it is none of this installation's."""
     labels = claim["metadata"].get("labels") or {}
-    return labels.get(USER) if labels.get(HUB) == hub else None
+    return labels.get(USER) if _is_ours(labels, owner) else None

@@ -49,6 +49,8 @@ class Homes(Protocol):
 class KubernetesRuntime:
     """Runs as pods. `pod_template` is laid over each (see `template.py`); `watch_time` is the informer's.
 
+    `installation` is the id that the database has; it is written on pods and claims, and those with another are left
+    alone.
     `overdue`: seconds past its grace time after which a pod goes without its machine's consent.
     """
 
@@ -57,6 +59,7 @@ class KubernetesRuntime:
         settings: Settings,
         cluster: Cluster,
         *,
+        installation: str = "",
         pod_template: Mapping[str, Any] | None = None,
         homes: Homes | None = None,
         watch_time: float = WATCH_TIME,
@@ -67,13 +70,14 @@ class KubernetesRuntime:
         self._template = pod_template
         self._shared = homes
         self._overdue = overdue
-        self._known = Known(settings.k8s_hub_name, settings.k8s_port)
+        self._owner = names.Owner(settings.k8s_hub_name, installation)
+        self._known = Known(self._owner, settings.k8s_port)
         self._listeners: set[asyncio.Queue[Event]] = set()
         selector = names.selector(settings.k8s_hub_name)
         self._informer = Informer(cluster, selector, self._known, self._tell, watch_time=watch_time)
         self._tasks = Supervisor()
         self._following = False
-        self._pool = manifests.pool(settings, pod_template)
+        self._pool = manifests.pool(settings, pod_template, installation=installation)
         self._offered: dict[str, float] = {}  # Warm pods by UID, and when a run was told to take them.
         self._warm_since: dict[str, float] = {}  # By UID, when this replica first knew of a warm pod.
         self._no_more_until = 0.0  # Until when no pod is made to be kept warm, since there was no room.
@@ -81,10 +85,11 @@ class KubernetesRuntime:
         self._trouble = ""  # Why the last one could not be made or did not get ready.
 
     @classmethod
-    async def connect(cls, settings: Settings, homes: Homes | None = None) -> KubernetesRuntime:
+    async def connect(cls, settings: Settings, installation: str, homes: Homes | None = None) -> KubernetesRuntime:
         """For the cluster that this runs in or that KUBECONFIG names. Raises SettingsError for what cannot be used."""
         pod_template = template.load(settings.k8s_template) if settings.k8s_template else None
-        return cls(settings, await Cluster.connect(settings.k8s_namespace), pod_template=pod_template, homes=homes)
+        cluster = await Cluster.connect(settings.k8s_namespace)
+        return cls(settings, cluster, installation=installation, pod_template=pod_template, homes=homes)
 
     async def launch(self, spec: RunSpec) -> Observed:
         entry = self._known.get(spec.run)
@@ -93,12 +98,12 @@ class KubernetesRuntime:
         if manifests.has_claim(spec, self._settings):
             await self._ensure_home(spec.user_id)
         try:
-            pod = await self._cluster.create_pod(manifests.pod(spec, self._settings, self._template))
+            pod = await self._cluster.create_pod(self._manifest(spec))
         except RuntimeFailure as failure:
             if failure.reason == Reason.NO_ROOM and await self._give_up_a_warm_one():
                 raise RuntimeFailure(failure.message, reason=failure.reason, retry=True) from failure
             raise
-        if names.run_of(pod, self._settings.k8s_hub_name) != spec.run:
+        if names.run_of(pod, self._owner) != spec.run:
             raise RuntimeFailure(
                 f"There is a pod {names.pod_name(spec.run)} already, and it is not this Hub's. An administrator has to look.",
                 reason=Reason.REFUSED,
@@ -167,6 +172,10 @@ class KubernetesRuntime:
     @property
     def synced_at(self) -> float | None:
         return self._informer.synced_at
+
+    @property
+    def foreign_runs(self) -> int:
+        return self._known.foreign
 
     def offer_warm(self, spec: RunSpec) -> str | None:
         if not self._settings.warm_runs or manifests.has_claim(spec, self._settings):
@@ -238,12 +247,15 @@ class KubernetesRuntime:
         if self._settings.k8s_home != "pvc":
             return
         claim = await self._cluster.get_claim(names.claim_name(user_id))
-        if claim is not None and names.home_of(claim, self._settings.k8s_hub_name) == user_id:
+        if claim is not None and names.home_of(claim, self._owner) == user_id:
             await self._cluster.delete_claim(names.claim_name(user_id), claim["metadata"]["uid"])
 
     async def close(self) -> None:
         await self._tasks.close()
         await self._cluster.close()
+
+    def _manifest(self, spec: RunSpec) -> manifests.Manifest:
+        return manifests.pod(spec, self._settings, self._template, installation=self._owner.installation)
 
     async def _ensure_home(self, user_id: str) -> None:
         # At each start: an operator may have deleted it since the last one.
@@ -254,8 +266,10 @@ class KubernetesRuntime:
             return
         claim = await self._cluster.get_claim(names.claim_name(user_id))
         if claim is None:
-            claim = await self._cluster.create_claim(manifests.claim(user_id, self._settings))
-        if names.home_of(claim, self._settings.k8s_hub_name) != user_id:
+            claim = await self._cluster.create_claim(
+                manifests.claim(user_id, self._settings, installation=self._owner.installation)
+            )
+        if names.home_of(claim, self._owner) != user_id:
             raise RuntimeFailure(
                 f"There is a volume {names.claim_name(user_id)} already, and it is not this Hub's. An administrator has to look.",
                 reason=Reason.REFUSED,
@@ -267,10 +281,11 @@ class KubernetesRuntime:
         for _ in range(count):
             name = f"{names.WARM}{secrets.token_hex(6)}"
             credential = f"hub:{secrets.token_hex(32)}"
+            manifest = manifests.warm_pod(
+                name, credential, self._settings, self._template, installation=self._owner.installation
+            )
             try:
-                pod = await self._cluster.create_pod(
-                    manifests.warm_pod(name, credential, self._settings, self._template)
-                )
+                pod = await self._cluster.create_pod(manifest)
             except RuntimeFailure as failure:
                 self._complain(failure.message)
                 return

@@ -139,6 +139,10 @@ class LocalRuntime:
     def synced_at(self) -> float | None:
         return self._synced_at
 
+    @property
+    def foreign_runs(self) -> int:
+        return 0  # The data folder is one installation's.
+
     def offer_warm(self, spec: RunSpec) -> None:
         """Nothing is kept warm: a run's sandbox is made for its user's home."""
 

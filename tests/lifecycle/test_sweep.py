@@ -1,0 +1,200 @@
+"""A wrong, empty or restored database stops nobody's run: the sweep waits for an administrator, and says so loudly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from conftest import empty
+from kube.node import Image, Node
+from kube.server import KubeApi
+from test_manager import running, until
+
+from app.accounts.service import Accounts
+from app.db.database import Database
+from app.db.tables import Session as Row
+from app.lifecycle import installation
+from app.lifecycle.manager import Manager
+from app.lifecycle.sweep import is_many
+from app.runtimes.base import Source
+from app.runtimes.kubernetes import names
+from app.runtimes.kubernetes.cluster import Cluster
+from app.runtimes.kubernetes.runtime import KubernetesRuntime
+from app.sessions.changes import Changes
+from app.sessions.models import Session
+from app.sessions.service import Sessions
+from app.sessions.state import State
+from app.settings import Settings
+from app.terminal.terminal import Terminals
+
+
+class Place:
+    """A cluster whose pods outlive every replica and whatever happens to the database."""
+
+    def __init__(self, settings: Settings, database: Database, sessions: Sessions, api: KubeApi, kubeconfig: Path):
+        self.settings, self.database, self.sessions, self.api, self._kubeconfig = (
+            settings,
+            database,
+            sessions,
+            api,
+            kubeconfig,
+        )
+        self._managers: list[Manager] = []
+
+    async def replica(self, marked: bool = True, **changed: Any) -> Manager:
+        """A replica that has compared the database with the cluster. Not `marked`: of a version before ids."""
+        cluster = await Cluster.connect("hub", self._kubeconfig)
+        runtime = KubernetesRuntime(self.settings, cluster, installation=await installation.get_id() if marked else "")
+        settings = replace(self.settings, **changed)
+        manager = Manager(settings, self.database, runtime, self.sessions, Changes(), Terminals())
+        self._managers.append(manager)
+        manager.start()
+        await manager.sweeper.surveyed.wait()
+        return manager
+
+    async def run(self, user: UUID, count: int) -> list[Session]:
+        made = [
+            await self.sessions.create(user, guest=False, name=f"number {n}", source=Source()) for n in range(count)
+        ]
+        return [await until(self.sessions, one.id, running) for one in made]
+
+    async def leave(self) -> None:
+        """All replicas end."""
+        for manager in self._managers:
+            await manager.close()
+            await manager.runtime.close()
+        self._managers.clear()
+
+    def living(self) -> int:
+        pods = self.api.store.find("pods", "hub")
+        return sum("deletionTimestamp" not in pod["metadata"] for pod in pods)
+
+
+@pytest.fixture
+async def place(
+    make_settings: Callable[..., Settings], database: Database, sessions: Sessions, tmp_path: Path
+) -> AsyncIterator[Place]:
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(KubeApi("hub"))
+        settings = make_settings(k8s_namespace="hub", runtime="kubernetes", secret_key="s" * 32)
+        images = {settings.k8s_image: Image()}
+        await stack.enter_async_context(Node(api.store, tmp_path / "node", images=images, processes=False))
+        place = Place(settings, database, sessions, api, api.write_kubeconfig(tmp_path / "kubeconfig"))
+        yield place
+        await place.leave()
+
+
+async def sweep(manager: Manager) -> None:
+    for _ in range(2):
+        await manager.sweep(grace=0)
+        await manager.keep_house()
+
+
+async def test_an_empty_database_leaves_every_run_alone(
+    place: Place, ada: UUID, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.replica()
+    await place.run(ada, 2)
+    await place.leave()
+    await empty(database)
+    manager = await place.replica()
+    await sweep(manager)
+    assert place.living() == 2
+    assert (manager.runtime.foreign_runs, manager.sweeper.held) == (2, False)
+    assert "belong to another database" in caplog.text
+
+
+async def test_the_database_of_another_hub_costs_neither_hub_a_run(
+    place: Place, ada: UUID, accounts: Accounts, database: Database
+) -> None:
+    await place.replica()
+    await place.run(ada, 2)
+    await place.leave()
+    # What another Hub's database holds: its own id, and sessions whose runs are on another cluster.
+    await empty(database)
+    other = (await accounts.add("bob@example.org")).id
+    theirs = [await place.sessions.create(other, guest=False, name=f"theirs {n}", source=Source()) for n in range(5)]
+    await Row.raw(
+        """UPDATE sessions SET state = 'running', generation = 1, run_uid = 'u', address = '10.0.0.1:1', due_at = NULL,
+             launched_at = now() - interval '1 hour', started_at = now()"""
+    )
+    manager = await place.replica()
+    await sweep(manager)
+    assert place.living() == 2
+    assert [(await place.sessions.get_any(one.id)).state for one in theirs] == [State.RUNNING] * 5
+    assert "5 of 5 running sessions have no run here" in await installation.read_why()
+
+
+async def test_a_restored_older_database_leaves_every_run_alone_until_an_administrator_confirms(
+    place: Place, ada: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.replica()
+    made = await place.run(ada, 6)
+    await place.leave()
+    await Row.raw("DELETE FROM sessions WHERE id = ANY ({})", [one.id for one in made[:4]])
+    await Row.raw("UPDATE sessions SET started_at = now() - interval '2 days', last_input_at = NULL")
+    one, other = await place.replica(), await place.replica()
+    for manager in (one, other):
+        assert manager.sweeper.held, "before anything could be stopped"
+        await sweep(manager)
+    assert place.living() == 6
+    held = [record for record in caplog.records if "the sweep is held" in record.message]
+    assert [record.levelno for record in held] == [logging.ERROR]
+    assert not one.sweeper.may_stop, "the times in an old database are no reason to stop anything"
+    assert await installation.confirm()
+    assert not await installation.confirm()
+    await one.sweep(grace=0)
+    assert place.living() == 2
+    assert not one.sweeper.held
+
+
+async def test_one_run_that_is_newer_than_its_row_shows_that_the_database_is_older(place: Place, ada: UUID) -> None:
+    manager = await place.replica()
+    (made,) = await place.run(ada, 1)
+    await place.sessions.stop(ada, made.id)
+    await until(place.sessions, made.id, lambda session: session.state is State.STOPPED)
+    await place.sessions.start(ada, made.id)
+    await until(place.sessions, made.id, running)
+    await place.leave()
+    await Row.raw("UPDATE sessions SET generation = 1, state = 'stopped', wanted = 'stopped', run_uid = NULL")
+    manager = await place.replica()
+    await sweep(manager)
+    assert place.living() == 1
+    assert "newer than this database knows" in await installation.read_why()
+
+
+async def test_a_pod_of_the_version_before_ids_is_its_sessions_and_without_one_nobodys(place: Place, ada: UUID) -> None:
+    await place.replica(marked=False)
+    mine, gone = await place.run(ada, 2)
+    await place.leave()
+    await Row.raw("DELETE FROM sessions WHERE id = {}", gone.id)
+    manager = await place.replica()
+    await sweep(manager)
+    assert place.living() == 2
+    assert not manager.sweeper.held
+    assert (await place.sessions.get_any(mine.id)).state is State.RUNNING
+    await place.sessions.stop(ada, mine.id)
+    await until(place.sessions, mine.id, lambda session: session.state is State.STOPPED)
+    assert place.living() == 1
+
+
+async def test_pods_and_volumes_bear_the_id_of_the_database_that_they_were_made_from(place: Place, ada: UUID) -> None:
+    place.settings = replace(place.settings, k8s_home="pvc")
+    await place.replica()
+    await place.run(ada, 1)
+    for kind in ("pods", "persistentvolumeclaims"):
+        (made,) = place.api.store.find(kind, "hub")
+        assert made["metadata"]["labels"][names.INSTALLATION] == await installation.get_id()
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "many"), [(0, 0, False), (3, 3, False), (4, 4, True), (10, 100, False), (11, 100, True)]
+)
+def test_more_than_three_and_a_tenth_are_many(count: int, total: int, many: bool) -> None:
+    assert is_many(count, total) is many
