@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, cast
 
 from quart.wrappers import Websocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.speedups import apply_mask
+from websockets.streams import StreamReader
 
 from app.terminal.events import Message
 
@@ -98,10 +99,34 @@ class Direct:
             self._socket.transport.pause_reading()
 
 
+class _Reader(StreamReader):
+    """websockets' input buffer, which also knows whether its parser stands between two frames.
+
+    An empty buffer does not say so: the parser takes a frame's header out of it before the rest of the frame has come.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.between_frames = False
+
+    def at_eof(self) -> Generator[None, None, bool]:
+        """The parser calls this before each frame, and before nothing else."""
+        self.between_frames = True
+        ended = yield from super().at_eof()
+        self.between_frames = False
+        return ended
+
+
 class Socket(WebSocketsSansIOProtocol):
     """uvicorn's protocol for one WebSocket (`uvicorn.Config(ws=Socket)`)."""
 
     _direct: Direct
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._reader = self.conn.reader = _Reader()
+        self.conn.parser = self.conn.parse()  # Nothing has come yet, so it may begin again, with our reader.
+        next(self.conn.parser)
 
     def handle_connect(self, event: Any) -> None:
         self._direct = Direct(self)
@@ -116,8 +141,8 @@ class Socket(WebSocketsSansIOProtocol):
             len(data) < 256
             and self.handshake_complete
             and self._direct.received is not None
+            and self._reader.between_frames
             and not self.frames
-            and not self.conn.reader.buffer
             and not self.close_sent
             and (messages := _small_messages(data)) is not None
         ):

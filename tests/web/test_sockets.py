@@ -6,13 +6,17 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
 import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
+from websockets.speedups import apply_mask
 
 from app.terminal.events import Message
 from app.web.sockets import EARLY, EXTENSION, Direct, Socket
@@ -178,3 +182,54 @@ async def test_one_that_is_cut_off_is_gone_at_once(taker: Taker, address: str) -
         async with asyncio.timeout(30):
             await taker.gone.wait()
         taker.direct.send(b"into the void")
+
+
+FRAME_LIKE = b"\x82\x80abcd"  # A whole frame, of an empty message.
+MASK = FRAME_LIKE[:4]  # With this, a frame's mask and payload can read like whole frames themselves.
+MESSAGES = st.lists(
+    st.one_of(
+        st.binary(max_size=8),
+        st.text("aé日{", max_size=8),
+        st.integers(1, 40).map(lambda count: apply_mask((FRAME_LIKE * count)[4:], MASK)),
+    ),
+    max_size=12,
+)
+
+
+def masked(frame: Frame) -> bytes:
+    """The frame as a client sends it (RFC 6455, 5.2), with MASK."""
+    size = len(frame.data)
+    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    return bytes([frame.fin << 7 | frame.opcode]) + length + MASK + apply_mask(frame.data, MASK)
+
+
+async def test_messages_are_the_same_wherever_the_network_cuts_them(taker: Taker, address: str) -> None:
+    """A packet may end anywhere: within a frame's head, its mask or its payload, between fragments, before a ping."""
+    async with connect(address, compression=None):
+        while taker.direct is None:
+            taker.changed.clear()
+            await taker.changed.wait()
+        socket = taker.direct._socket
+
+        @settings(max_examples=400, deadline=None)
+        @given(MESSAGES, st.integers(0, 2**32))
+        def check(messages: list[Message], seed: int) -> None:
+            random = Random(seed)  # All that is drawn comes first: an example that broke off would leave half a frame.
+            stream = bytearray()
+            for message in messages:
+                opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
+                payload = message.encode() if isinstance(message, str) else message
+                split = random.choice([0, len(payload) // 2, len(payload)])
+                if random.random() < 0.3:  # In two fragments, with a ping between them.
+                    stream += masked(Frame(opcode, payload[:split], fin=False))
+                    stream += masked(Frame(Opcode.PING, b"?"))
+                    opcode, payload = Opcode.CONT, payload[split:]
+                stream += masked(Frame(opcode, payload))
+            taker.messages.clear()
+            while stream:
+                size = random.choice([1, 2, 3, 4, 5, 8, 130, len(stream)])
+                socket.data_received(bytes(stream[:size]))
+                del stream[:size]
+            assert taker.messages == messages
+
+        check()
