@@ -42,6 +42,7 @@ from app.terminal.events import (
 
 SUBPROTOCOLS = ("webtty", "gotty")  # In the order in which a client offers them.
 
+MAX_TITLE = 1024  # Bytes of GoTTY's own title that are looked at; it is for a log at most.
 SAFE_INPUT = 900  # yudai's GoTTY reads 1,024 bytes and loses the rest in silence; sorenisanerd's hangs up above it.
 
 
@@ -154,7 +155,7 @@ class Client:
         if code == self._dialect.pong:
             return _PONG
         if code == self._dialect.title:
-            return ServerTitle(bytes(frame[1:]).decode(errors="replace"))
+            return ServerTitle(bytes(frame[1 : 1 + MAX_TITLE]).decode(errors="replace"))
         if code == self._dialect.buffer_size:
             digits = bytes(frame[1:])
             if not digits.isdigit() or len(digits) > 9 or int(digits) < 16:
