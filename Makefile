@@ -42,6 +42,7 @@ dev: $(HUB) $(SESSION) $(VENDOR) ## Serve the Hub, and again whenever its code c
 	exec .venv/bin/hypercorn --reload --bind "$$bind" --websocket-ping-interval 20 --graceful-timeout 1 app.asgi:app
 
 bench: $(DEV) $(SESSION) $(VENDOR) ## Measure what docs/performance.md shows, cluster and soak apart; ARGS=start picks one
+	@tools/setup.sh bench
 	@.venv/bin/python -m bench $(ARGS)
 
 chaos: $(DEV) ## Three replicas, 300 sessions and every fault at once; ARGS="--seed 7" for the same faults again

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from importlib import import_module
 
 NAMES = ("start", "pages", "relay", "many", "leave", "scale")
 NEED_A_CLUSTER = ("cluster",)
 LONG = ("soak",)
+NEEDS = {"leave": "chromium", "soak": "chromium"}  # Programs without which a benchmark is left out.
 
 
 def main(names: list[str]) -> int:
@@ -22,6 +24,10 @@ def main(names: list[str]) -> int:
         return 2
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}\n")
     for name in names or NAMES:
+        program = NEEDS.get(name)
+        if program and shutil.which(program) is None:
+            print(f"### {name}: left out\n\nIt needs {program}, which is not installed.\n", flush=True)
+            continue
         print(import_module(f"bench.{name}").run(), end="\n\n", flush=True)
     return 0
 

@@ -1,8 +1,8 @@
 """The terminal's way, beside others: GoTTY (or the agent in its part) directly, through the Hub, through
 configurable-http-proxy (what JupyterHub uses) and through nginx. One run, one machine, in turns.
 
-A shell stands in for VisiData where only bytes count: `cat` echoes keys, a file of 60 MB is the flood. What is not installed
-(nginx, configurable-http-proxy) is left out, and the table says so.
+A shell stands in for VisiData where only bytes count: `cat` echoes keys, a file of 60 MB is the flood. A proxy that is not
+installed (nginx, configurable-http-proxy) is left out, and the table says so; `make bench` installs both where it can.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from e2e.hub import free_port
 
 KEYS = 2000  # Of one measurement of echoes.
 ROUNDS = 3  # Each way is measured so often, in turns, so that no way has the quiet minute to itself.
+PROXIES = Path(__file__).parent / "node_modules" / ".bin"  # Where `make bench` puts configurable-http-proxy.
 FLOOD = 60_000_000  # Bytes.
 ACK_EVERY = 48 * 1024  # As the page does (static/terminal/link.js).
 PROMPT = b"ready> "
@@ -345,7 +346,7 @@ def _gotty_with_visidata(gotty: str, sheet: Path) -> tuple[int, subprocess.Popen
 
 
 def _configurable_http_proxy(folder: Path, address: str) -> tuple[str, int, subprocess.Popen[bytes]] | None:
-    program = shutil.which("configurable-http-proxy")
+    program = shutil.which("configurable-http-proxy", path=f"{PROXIES}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         return None
     port = free_port()
@@ -439,6 +440,12 @@ def run() -> Table:
         "Ctrl-C: from the key to the prompt, on a flood over a line of 1 MB/s. Page-down: in VisiData at 200x50."
     )
     table.note(beside)
+    ways_found = {way.name for way in found}
+    for name in ("configurable-http-proxy", "nginx"):
+        if name not in ways_found:
+            table.note(f"{name} is not installed and was left out.")
+    if not os.environ.get("HUB_GOTTY"):
+        table.note("The agent stands in for GoTTY, since HUB_GOTTY names none.")
     return table
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-LOCKS = ("requirements/", "package-lock.json", "package.json")
+LOCKS = ("requirements/", "package-lock.json", "package.json", "bench/package-lock.json", "bench/package.json")
 
 
 def problems(name: str, text: str, checkout: str) -> list[str]:

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Puts in place what the Makefile asks for:  tools/setup.sh hub | session | vendor | dev | browser | requirements
+# Puts in place what the Makefile asks for:  tools/setup.sh hub | session | vendor | dev | browser | bench | requirements
 #
 # Quiet, since the Makefile says what is being done; where a tool fails, shows what it said and what to do. Every step can
 # be run again at any time. Needs a POSIX shell and Python 3.11 or newer; must not touch anything outside this folder, but
-# for `browser`, which installs Debian packages where it may.
+# for `browser` and `bench`, which install Debian packages where they may.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p .make
@@ -79,6 +79,21 @@ missing_debs() {
     command -v bwrap >/dev/null 2>&1 || say bubblewrap
 }
 
+have_nginx() { command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ]; }
+
+# install_debs PURPOSE PACKAGE...: with apt-get, as root or with sudo where it asks for no password. False where it may not.
+install_debs() {
+    purpose=$1
+    shift
+    sudo=
+    if [ "$(id -u)" -ne 0 ]; then sudo="sudo -n"; fi
+    if ! command -v apt-get >/dev/null 2>&1 || ! $sudo true >/dev/null 2>&1; then return 1; fi
+    say "Debian packages for $purpose: $* (about a minute)…"
+    quietly "apt-get could not read its lists of packages." $sudo apt-get update
+    quietly "apt-get could not install $*. Install them, then try again." \
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
 step=${1:-}
 case $step in
 hub)
@@ -102,17 +117,19 @@ dev)
 browser)
     debs=$(missing_debs)
     if [ -z "$debs" ]; then exit; fi
-    debs=$(say $debs)
-    sudo=
-    if [ "$(id -u)" -ne 0 ]; then sudo="sudo -n"; fi
-    if ! command -v apt-get >/dev/null 2>&1 || ! $sudo true >/dev/null 2>&1; then
-        fail "The tests need Chromium and bubblewrap, and this machine lacks: $debs. Install them, then make test again."
-    fi
-    say "Debian packages for the tests: $debs (about a minute)…"
-    quietly "apt-get could not read its lists of packages." $sudo apt-get update
     # shellcheck disable=SC2086  (a list of words)
-    quietly "apt-get could not install $debs. Install them, then make test again." \
-        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $debs
+    install_debs "the tests" $debs ||
+        fail "The tests need Chromium and bubblewrap, and this machine lacks: $(say $debs). Install them, then make test again."
+    ;;
+bench)
+    debs=$(missing_debs; have_nginx || say nginx-light)
+    # shellcheck disable=SC2086  (a list of words)
+    if [ -n "$debs" ] && ! install_debs "the benchmarks" $debs; then
+        say "This machine lacks $(say $debs), and apt-get cannot be used here. What needs them is left out."
+    fi
+    need_node
+    quietly "npm could not fetch configurable-http-proxy. Is the network there?" \
+        npm ci --prefix bench --ignore-scripts --no-audit --no-fund
     ;;
 requirements)
     if ! command -v uv >/dev/null 2>&1; then
@@ -128,12 +145,18 @@ requirements)
         quietly "uv found no set of versions that fits." uv pip compile --universal --python-version 3.11 --generate-hashes \
             --no-emit-index-url --no-emit-find-links "$@" "requirements/$name.in" -o "requirements/$name.txt"
     done
-    say "package-lock.json…"
     need_node
-    quietly "npm could not make the lock file." \
-        npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
+    for folder in . bench; do
+        say "$folder/package-lock.json…"
+        quietly "npm could not make the lock file." \
+            npm install --prefix "$folder" --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
+        # It also copies where its packages ask for donations; a lock file holds no addresses.
+        node -e 'const fs = require("fs"), lock = JSON.parse(fs.readFileSync(process.argv[1]));
+            for (const one of Object.values(lock.packages)) delete one.funding;
+            fs.writeFileSync(process.argv[1], JSON.stringify(lock, null, 2) + "\n")' "$folder/package-lock.json"
+    done
     ;;
 *)
-    fail "usage: tools/setup.sh hub | session | vendor | dev | browser | requirements [UV'S OPTION...]"
+    fail "usage: tools/setup.sh hub | session | vendor | dev | browser | bench | requirements [UV'S OPTION...]"
     ;;
 esac
