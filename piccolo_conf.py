@@ -2,7 +2,7 @@
 
 from piccolo.conf.apps import AppRegistry
 
-from app.db.database import HubEngine
+from app.db.engine import HubEngine
 from app.settings import Settings
 
 DB = HubEngine(Settings.from_env().database_url)

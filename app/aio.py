@@ -53,10 +53,12 @@ async def at_most(seconds: float, work: Coroutine[Any, Any, None]) -> None:
 class Supervisor:
     """Owns named tasks, from `start` to `close`.
 
-    `keep` restarts a service that raises or returns, with backoff; `spawn` runs something once. Both log what is raised.
+    `keep` restarts a service that raises or returns, with backoff; `spawn` runs something once. Both log what is raised,
+    except `logged_elsewhere`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, logged_elsewhere: tuple[type[Exception], ...] = ()) -> None:
+        self._logged_elsewhere = logged_elsewhere
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -68,6 +70,8 @@ class Supervisor:
                 try:
                     await run()
                     log.debug("task %s returned; starting it again", name)
+                except self._logged_elsewhere as error:
+                    log.debug("task %s: %s; starting it again", name, error)
                 except Exception:
                     log.exception("task %s failed; starting it again", name)
                 if asyncio.get_running_loop().time() - began > 60:
@@ -80,6 +84,8 @@ class Supervisor:
         async def guarded() -> None:
             try:
                 await work
+            except self._logged_elsewhere as error:
+                log.debug("task %s: %s", name, error)
             except Exception:
                 log.exception("task %s failed", name)
 

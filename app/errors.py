@@ -12,11 +12,14 @@ HubError
 ├── LimitReached      429  over a number limit (sessions for each user); waiting alone does not help
 ├── TooManyRequests   429  over a rate limit; says when to try again
 └── Unavailable       503  a part that the Hub needs does not answer; trying again may help
+    └── DatabaseOutage     Postgres cannot be reached; `app.db` raises it, and logs the outage once
 SettingsError              the settings are wrong; the Hub does not start
 RuntimeFailure             a runtime could not do what it was asked; carries a reason and words for the person
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class HubError(Exception):
@@ -90,6 +93,13 @@ class Unavailable(HubError):
     title = "Not available just now"
 
 
+class DatabaseOutage(Unavailable):
+    retry_after = 3
+
+    def __init__(self) -> None:
+        super().__init__("The Hub's database does not answer. Your sessions continue; try again in a moment.")
+
+
 class SettingsError(Exception):
     """A setting is missing, misspelt or out of range. The message names the setting and what it takes."""
 
@@ -106,3 +116,19 @@ class RuntimeFailure(Exception):
         self.message = message
         self.reason = reason
         self.retry = retry
+
+
+def system_trouble(error: OSError) -> tuple[int, str] | None:
+    """The status and a true sentence for what the operating system refused, where it is no bug of the Hub's."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return 507, "The Hub's disk is full, so this was not stored. Tell an administrator."
+        case errno.EROFS:
+            return 500, "The Hub's disk is read-only, so nothing can be stored. Tell an administrator."
+        case errno.EMFILE | errno.ENFILE:
+            return 503, "The Hub has too many files open. Try again in a moment; tell an administrator if this stays."
+        case errno.EIO | errno.ESTALE | errno.ENODEV:
+            return 500, "The Hub's disk does not answer as it should. Tell an administrator."
+        case errno.EOPNOTSUPP | errno.ENOSYS | errno.EMLINK:
+            return 500, "The Hub's disk cannot do what this needs. Tell an administrator."
+    return None

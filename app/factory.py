@@ -14,7 +14,7 @@ from app.accounts.mail import Mailer, PrintMailer, SmtpMailer
 from app.accounts.service import FIRST_LINK_LIFETIME, Accounts
 from app.aio import Supervisor, at_most
 from app.db.database import Database
-from app.errors import SettingsError
+from app.errors import DatabaseOutage, SettingsError
 from app.files.homes import Homes
 from app.files.names import size_text
 from app.files.samples import ensure_samples
@@ -61,7 +61,8 @@ def create_app(
     app.jinja_env.globals.update(ago=ago, exact=exact, size=size_text, account=security.maybe_me)
     app.jinja_env.globals.update(reaches_home=settings.reaches_home, keeps_home=settings.keeps_home)
 
-    tasks = Supervisor()
+    database = Database(settings)
+    tasks = Supervisor(logged_elsewhere=(DatabaseOutage,))
     mailer = mailer or (SmtpMailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else PrintMailer())
     accounts = Accounts(settings, mailer, tasks, hasher)
     managers: list[Manager] = []  # One, once the Hub serves.
@@ -89,6 +90,7 @@ def create_app(
             held=lambda: any(manager.sweeper.held for manager in managers),
             foreign=lambda: sum(manager.runtime.foreign_runs for manager in managers),
         ),
+        outage=lambda: database.health.away_for,
     )
     app.extensions["hub"] = hub
     app.jinja_env.globals["hub_warnings"] = hub.warnings
@@ -102,8 +104,6 @@ def create_app(
     account.set_up(app)
     for part in (auth, sessions, terminal, files, account, admin, api, health):
         app.register_blueprint(part.blueprint)
-
-    database = Database(settings)
 
     @app.before_serving
     async def start() -> None:

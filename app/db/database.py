@@ -10,17 +10,17 @@ import contextlib
 import io
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 from piccolo.apps.migrations.commands.forwards import run_forwards
 from piccolo.apps.migrations.tables import Migration
-from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from app.aio import within
 from app.db.embedded import PrivatePostgres
+from app.db.engine import HubConnection, HubEngine, close
+from app.db.outage import Health, in_words, is_outage
 from app.db.tables import TABLES
 from app.errors import SettingsError
 from app.settings import PROJECT, Settings
@@ -29,74 +29,11 @@ log = logging.getLogger("hub.db")
 
 MIGRATION_LOCK = 0x48554221  # "HUB!": the advisory lock under which one replica at a time migrates.
 WATCH = 2.0  # Seconds between two looks at whether the private Postgres lives. A look costs some file reads.
-COMMAND_TIMEOUT = 15.0  # Seconds. A page that waits longer for Postgres is better told so.
-
-
-class HubConnection(asyncpg.Connection):  # type: ignore[misc]
-    """One that is given back to the pool as it is: the pool's connections are left with nothing to reset.
-
-    No query here leaves a setting, a cursor, an advisory lock or a LISTEN behind, and asking Postgres to clear them after
-    each would double what it is asked. An open transaction is rolled back in any case.
-    """
-
-    def get_reset_query(self) -> str:
-        return ""
-
-
-class HubTransaction(PostgresTransaction):
-    """Piccolo's, for a world in which requests are cancelled and Postgres is restarted.
-
-    Piccolo's own keeps its connection for ever when it is broken off while it begins or ends, and leaves the task that it
-    ran in bound to that connection.
-    """
-
-    async def begin(self) -> None:
-        with self._dropped_if_broken_off():
-            await super().begin()  # type: ignore[no-untyped-call]
-
-    async def commit(self) -> None:
-        with self._dropped_if_broken_off():
-            await super().commit()  # type: ignore[no-untyped-call]
-
-    async def rollback(self) -> None:
-        with self._dropped_if_broken_off():
-            await super().rollback()  # type: ignore[no-untyped-call]
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        try:
-            return await super().__aexit__(kind, error, trace)
-        except BaseException:
-            if self._parent is None:
-                self.engine.current_transaction.reset(self.context)
-            raise
-
-    @contextlib.contextmanager
-    def _dropped_if_broken_off(self) -> Iterator[None]:
-        """Nobody knows how far it came: the connection goes, Postgres rolls back, and the pool makes another."""
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(asyncpg.InterfaceError):  # It has gone by itself.
-                self.connection.terminate()
-            raise
-
-
-class HubEngine(PostgresEngine):
-    """Piccolo's engine, made without connecting: Piccolo's own asks for the server's version in its constructor."""
-
-    def __init__(self, dsn: str) -> None:
-        super().__init__(config={"dsn": dsn, "command_timeout": COMMAND_TIMEOUT})
-
-    async def check_version(self) -> None:
-        """Nothing: `Database.start` fails by itself where there is no server."""
-
-    async def prep_database(self) -> None:
-        """Nothing: no extension is needed."""
-
-    def transaction(self, allow_nested: bool = True) -> HubTransaction:
-        return HubTransaction(engine=self, allow_nested=allow_nested)
+MIGRATE_WITHIN = 300.0  # Seconds for one step of a migration, and for another replica to finish migrating.
+# An outage is noticed within the sum of the first two, even where packets are dropped.
+PROBE = 1.0  # Seconds between two looks at whether Postgres answers.
+PROBE_WITHIN = 3.0  # Seconds for its answer, and for a new connection.
+RECONNECT = 0.5  # Seconds between two tries to reach Postgres during an outage.
 
 
 class Database:
@@ -105,7 +42,8 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.private = None if settings.database_url else PrivatePostgres(settings.data_dir)
-        self.engine = HubEngine(settings.database_url)
+        self.health = Health()
+        self.engine = HubEngine(settings.database_url, self.health)
 
     async def start(self) -> None:
         """Start the private Postgres where there is no other, open the pool and bind the tables to it.
@@ -115,12 +53,16 @@ class Database:
         if self.private is not None:
             self.engine.config["dsn"] = await asyncio.to_thread(self.private.start)
         try:
+            # A least number of connections would have asyncpg log a traceback whenever it cannot be kept.
             await self.engine.start_connection_pool(
-                min_size=1, max_size=self.settings.database_pool, connection_class=HubConnection
+                min_size=0, max_size=self.settings.database_pool, connection_class=HubConnection
             )
+            assert self.engine.pool is not None  # noqa: S101  (it has just been opened)
+            async with self.engine.pool.acquire():
+                pass
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise SettingsError(
-                f"HUB_DATABASE_URL: no Postgres answers there ({error}). Start it, or correct the address; "
+                f"HUB_DATABASE_URL: no Postgres answers there ({in_words(error)}). Start it, or correct the address; "
                 "leave the setting empty for a private Postgres."
             ) from error
         for table in TABLES:
@@ -143,14 +85,20 @@ class Database:
 
         piccolo_conf.DB = self.engine
         Migration._meta.db = self.engine
-        async with self._connection() as connection:
-            await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK, timeout=300)
+        lock = await self.engine.get_new_connection()
+        usual, self.engine.answer_within = self.engine.answer_within, MIGRATE_WITHIN
+        try:
+            with self.engine.outages_named():
+                await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK, timeout=MIGRATE_WITHIN)
             said = io.StringIO()
             with contextlib.redirect_stdout(said):
                 result = await run_forwards(app_name="hub")
             if not result.success:
                 raise SettingsError(f"The database could not be migrated: {result.message}\n{said.getvalue()}")
             log.debug("migrated: %s", said.getvalue())
+        finally:
+            self.engine.answer_within = usual
+            await close(lock)
 
     async def stop(self) -> None:
         """Close the pool; stop the private Postgres unless another Hub process uses it."""
@@ -165,46 +113,50 @@ class Database:
             await asyncio.to_thread(self.private.stop)
 
     async def listen(self, channel: str, heard: Callable[[str], None], connected: Callable[[], None]) -> None:
-        """Call `heard` with each notification's payload, until the connection is lost (then raises OSError).
+        """Call `heard` with each notification's payload, indefinitely, and keep `health` true meanwhile.
 
-        `connected` is called once listening has begun: what happened before it was not heard.
+        `connected` is called whenever listening has begun: what happened before it was not heard.
         """
+        while True:
+            try:
+                connection = await self._connect_to_listen()
+            except asyncpg.TooManyConnectionsError:
+                self.health.answers()  # Others have all of its connections, but the pool has its own.
+                await asyncio.sleep(PROBE)
+                continue
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                self.health.lost(error)
+                await asyncio.sleep(RECONNECT)
+                continue
+            try:
+                await self._listen_on(connection, channel, heard, connected)
+            except TimeoutError as error:
+                self.health.lost(error)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+            finally:
+                connection.terminate()
+            await asyncio.sleep(0.1)  # It may be the only connection that was cut: the next try shows.
+
+    async def _connect_to_listen(self) -> Any:
+        async with asyncio.timeout(PROBE_WITHIN):
+            return await asyncpg.connect(**self.engine.config)
+
+    async def _listen_on(
+        self, connection: Any, channel: str, heard: Callable[[str], None], connected: Callable[[], None]
+    ) -> None:
+        """Returns once the connection was cut; raises TimeoutError where nothing answers any more."""
         lost = asyncio.Event()
-        async with self._connection() as connection:
-            connection.add_termination_listener(lambda _: lost.set())
+        connection.add_termination_listener(lambda _: lost.set())
+        async with asyncio.timeout(PROBE_WITHIN):
             await connection.add_listener(channel, lambda _connection, _pid, _channel, payload: heard(payload))
-            connected()
-            while not lost.is_set():
-                if not await within(lost, 30):
-                    # A dead peer says nothing: ask, so that a cut line is found within half a minute.
-                    await connection.execute("SELECT 1", timeout=10)
-        raise OSError("the connection that listens for changes was lost")
-
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        connection = await self.engine.get_new_connection()
-        try:
-            yield connection
-        finally:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(1.0):
-                    await connection.close()
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether an exception means that Postgres cannot be reached just now, rather than that a query is wrong."""
-    if isinstance(error, asyncpg.InterfaceError):
-        return "connection" in str(error).lower() or "pool" in str(error).lower()
-    if isinstance(error, asyncpg.InternalClientError):
-        # Used between a dying server's last word and the connection's end: asyncpg takes the word for another answer.
-        return "cannot switch to state" in str(error)
-    return isinstance(
-        error,
-        OSError
-        | TimeoutError
-        | asyncpg.PostgresConnectionError
-        | asyncpg.CannotConnectNowError
-        | asyncpg.AdminShutdownError
-        | asyncpg.CrashShutdownError
-        | asyncpg.TooManyConnectionsError,
-    )
+        self.health.answers()
+        connected()
+        while not await within(lost, PROBE):
+            # A cut line says nothing by itself.
+            async with asyncio.timeout(PROBE_WITHIN):
+                await connection.execute("SELECT 1")
+            self.health.answers()

@@ -47,7 +47,8 @@ STOP_WITHIN = 5.0  # Seconds for a fast stop, before the server is told to drop 
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "50",
+    # Each local replica takes HUB_DATABASE_POOL and two more. One that is not used costs some kilobytes.
+    "max_connections": "200",
     "shared_buffers": "32MB",
     "max_wal_size": "256MB",
     # Shared memory as files in the data folder: containers give /dev/shm 64 MB, and systemd's RemoveIPC empties it when

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.aio import Supervisor, within
 from app.db.database import Database
-from app.errors import HubError, RuntimeFailure
+from app.errors import DatabaseOutage, HubError, RuntimeFailure
 from app.lifecycle import queries
 from app.lifecycle.sweep import ORPHAN_GRACE, Sweeper
 from app.runtimes.base import Changed, Observed, Phase, Reason, RunId, RunSpec, Runtime, Snapshot
@@ -71,8 +71,9 @@ class Manager:
         self._compare_all = False
         self._changed_event = asyncio.Event()
         self.lease = LEASE
-        self._tasks = Supervisor()
-        self._news = Supervisor()  # Goes on while the replica leaves: people are still attached then.
+        self._tasks = Supervisor(logged_elsewhere=(DatabaseOutage,))
+        # Runs on while the replica leaves: viewers are still attached then.
+        self._news = Supervisor(logged_elsewhere=(DatabaseOutage,))
         self._leaving = False
         self._wake = asyncio.Event()
         self._working: set[str] = set()

@@ -37,7 +37,8 @@ class Hub:
     """What the Hub is made of, as far as views are concerned.
 
     `where` gives the address of a running session's run, or None where it is not there. `synced` gives the age in
-    seconds of the runtime's last word, or None before its first full list. `warnings` are sentences for administrators.
+    seconds of the runtime's last word, or None before its first full list. `outage` gives how many seconds Postgres has not
+    answered, or None while it does. `warnings` are sentences for administrators.
     `leaving` is set once this replica shuts down.
     """
 
@@ -51,6 +52,7 @@ class Hub:
     synced: Callable[[], float | None]
     ready: Callable[[], bool]
     sweep: SweepControl
+    outage: Callable[[], float | None]
     warnings: list[str] = field(default_factory=list)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -1,6 +1,7 @@
 """What goes wrong becomes an answer here and nowhere else: a page, an htmx fragment, or problem+json.
 
-An outage of Postgres is told apart from a bug: the first says "try again in a moment", the second is logged whole.
+An outage of Postgres is no bug: its page tries again by itself, and it is logged in one place, by `app.db`. A bug is logged
+whole.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from quart import Quart, Response, has_websocket_context, render_template, reque
 from quart.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from app.db.database import is_outage
-from app.errors import BadInput, HubError, NotLoggedIn
+from app.errors import BadInput, HubError, NotLoggedIn, system_trouble
 from app.web.htmx import go, wants_fragment
 
 log = logging.getLogger("hub.web")
@@ -29,7 +29,7 @@ TEXTS = {
     413: "That is larger than the Hub takes.",
     429: "That was too often. Wait a little, then try again.",
     500: "Something went wrong in the Hub. It has been logged; try again, and tell an administrator if it stays.",
-    503: "The Hub's database does not answer just now. Your sessions go on; try again in a moment.",
+    503: "The Hub cannot do this just now. Try again in a moment.",
 }
 
 
@@ -115,9 +115,7 @@ def set_up(app: Quart) -> None:
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> ResponseReturnValue:
-        if is_outage(error):
-            log.warning("the database does not answer: %s: %s", type(error).__name__, error)
-            return await answer(503, "Not available just now", TEXTS[503], retry_after=2)
         where = "a WebSocket" if has_websocket_context() else f"{request.method} {request.path}"
         log.exception("%s failed", where)
-        return await answer(500, "Something went wrong", TEXTS[500])
+        status, text = (system_trouble(error) if isinstance(error, OSError) else None) or (500, TEXTS[500])
+        return await answer(status, "Something went wrong", text)

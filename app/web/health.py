@@ -8,7 +8,7 @@ from quart import Blueprint, Quart, Response, request
 from quart.typing import ResponseReturnValue
 
 from app.db.tables import Session as Row
-from app.errors import Unavailable
+from app.errors import DatabaseOutage, Unavailable
 from app.sessions.state import State
 from app.web.context import hub
 from app.web.security import public
@@ -28,10 +28,12 @@ async def readyz() -> ResponseReturnValue:
     services = hub()
     if services.leaving.is_set():
         return Response("leaving\n", 503, content_type="text/plain")
-    await Row.raw("SELECT 1")
     if not services.ready():
         raise Unavailable("The runtime has not answered yet.")
-    return Response("ready\n", content_type="text/plain")
+    # Postgres away is no reason to send users elsewhere: attached terminals and the pages that say so are here.
+    outage = services.outage()
+    text = "ready\n" if outage is None else f"ready, but Postgres has not answered for {outage:.0f} s\n"
+    return Response(text, content_type="text/plain")
 
 
 def set_up(app: Quart) -> None:
@@ -49,11 +51,16 @@ async def _move_on(response: Response) -> Response:
 @public("a monitor collects counts; it has no login, and the counts name nobody", same_for_all=True)
 async def metrics() -> ResponseReturnValue:
     """Prometheus's text format, version 0.0.4."""
-    rows = await Row.raw("SELECT state, count(*) AS n FROM sessions GROUP BY state")
-    counts = {row["state"]: row["n"] for row in rows}
+    lines = ["# HELP hub_database_up Whether Postgres answers.", "# TYPE hub_database_up gauge"]
+    try:
+        rows = await Row.raw("SELECT state, count(*) AS n FROM sessions GROUP BY state")
+    except DatabaseOutage:
+        lines += ["hub_database_up 0"]
+    else:
+        counts = {row["state"]: row["n"] for row in rows}
+        lines += ["hub_database_up 1", "# HELP hub_sessions Sessions by state.", "# TYPE hub_sessions gauge"]
+        lines += [f'hub_sessions{{state="{state.value}"}} {counts.get(state.value, 0)}' for state in State]
     synced = hub().synced()
-    lines = ["# HELP hub_sessions Sessions by state.", "# TYPE hub_sessions gauge"]
-    lines += [f'hub_sessions{{state="{state.value}"}} {counts.get(state.value, 0)}' for state in State]
     lines += [
         "# HELP hub_terminals Runs that this replica is connected to.",
         "# TYPE hub_terminals gauge",

@@ -24,8 +24,7 @@ from quart_auth import AuthUser, QuartAuth, current_user, login_user, logout_use
 from werkzeug.exceptions import NotFound as NoSuchAddress
 
 from app.accounts.models import Account
-from app.db.database import is_outage
-from app.errors import Forbidden, Misdirected, NotLoggedIn
+from app.errors import DatabaseOutage, Forbidden, Misdirected, NotLoggedIn
 from app.web import limits
 from app.web.context import hub
 
@@ -203,9 +202,7 @@ async def until_logged_out() -> None:
         await asyncio.sleep(RECHECK)
         try:
             now = await _account(view, websocket.headers.get("Authorization"))
-        except Exception as error:
-            if not is_outage(error):
-                raise
+        except DatabaseOutage:
             continue  # That Postgres is away says nothing about who somebody is.
         if now is None or now.id != account.id:
             return

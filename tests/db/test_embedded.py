@@ -141,7 +141,7 @@ async def test_it_holds_work_safely_and_keeps_to_itself(data_dir: Path) -> None:
         "data_checksums": "on",
         "listen_addresses": "",
         "shared_buffers": "32MB",
-        "max_connections": "50",
+        "max_connections": "200",
     }.items():
         assert await ask(dsn, f"select current_setting('{name}')") == value, name
     assert (data_dir / "postgres").stat().st_mode & 0o077 == 0

@@ -6,11 +6,11 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 
-import asyncpg
 import pytest
 
 from app.db.database import Database
 from app.db.tables import User as Row
+from app.errors import DatabaseOutage
 from app.settings import Settings
 
 
@@ -48,7 +48,7 @@ async def test_however_late_it_is_cancelled_its_connection_comes_back(small: Dat
 
 
 async def test_where_postgres_cuts_it_off_the_same_task_goes_on_with_another_connection(small: Database) -> None:
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises(DatabaseOutage):
         async with Row._meta.db.transaction():
             await Row.raw("SELECT pg_terminate_backend(pg_backend_pid())")
     assert await Row.raw("SELECT 1 AS one") == [{"one": 1}]

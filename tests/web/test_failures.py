@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -69,6 +71,34 @@ async def test_a_bug_is_logged_whole_and_told_in_a_few_words(site: Site, caplog:
     assert "the inner secret" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), 500, "disk is read-only"),
+        (OSError(errno.ENOSPC, "No space left on device"), 507, "disk is full"),
+        (OSError(errno.EMFILE, "Too many open files"), 503, "too many files open"),
+        (OSError(errno.ESTALE, "Stale file handle"), 500, "does not answer as it should"),
+        (OSError(errno.EPERM, "Operation not permitted"), 500, "It has been logged"),
+        (TimeoutError(), 500, "It has been logged"),
+        (ConnectionResetError(), 500, "It has been logged"),
+    ],
+)
+async def test_trouble_of_the_machine_is_not_blamed_on_the_database(
+    site: Site, caplog: pytest.LogCaptureFixture, error: Exception, status: int, words: str
+) -> None:
+    async def broken() -> str:
+        raise error
+
+    broken.hub_public = "for this test"  # type: ignore[attr-defined]
+    site.app._got_first_request = False
+    site.app.add_url_rule("/broken", "broken", broken)
+    answer = await site.browser().get("/broken")
+    assert (answer.status, words in answer.text) == (status, True)
+    assert "database" not in answer.text
+    assert "GET /broken failed" in caplog.text
+    assert "Traceback" in caplog.text
+
+
 async def test_a_nul_character_anywhere_is_no_bug(site: Site) -> None:
     _, admin = await site.person("ada@example.org", admin=True)
     session_id = (await admin.post("/sessions", {"open": "1"})).location.rpartition("/")[2]
@@ -119,7 +149,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 async def test_while_postgres_is_away_people_are_told_and_when_it_is_back_all_goes_on(
-    settings: Settings, server: Server
+    settings: Settings, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(dataclasses.replace(settings, database_url=server.url)) as site:
         account, ada = await site.person("ada@example.org")
@@ -133,15 +163,25 @@ async def test_while_postgres_is_away_people_are_told_and_when_it_is_back_all_go
         await server.die()
         page = await ada.get("/sessions")
         assert page.status == 503
-        assert "database does not answer just now. Your sessions go on" in page.text
-        assert page.headers["Retry-After"] == "2"
+        assert "database does not answer. Your sessions continue" in page.text
+        assert '<meta http-equiv="refresh" content="3">' in page.text, "it tries again by itself"
+        assert page.headers["Retry-After"] == "3"
         fragment = await ada.post(f"/sessions/{session_id}/stop", {}, htmx=True)
         assert fragment.status == 503
         assert "<html" not in fragment.text
         api = await program.get("/api/v1/sessions")
         assert (api.status, api.json["status"]) == (503, 503)
         assert (await ada.post("/login", {"email": "ada@example.org", "password": PASSWORD})).status == 503
-        assert (await ada.get("/readyz")).status == 503
+        # The replica stays in service: attached terminals are here, and so are the pages that say what is wrong.
+        async with asyncio.timeout(30):
+            while "Postgres has not answered for" not in (ready := await ada.get("/readyz")).text:
+                await asyncio.sleep(0.05)
+        assert ready.status == 200
+        metrics = await ada.get("/metrics")
+        assert metrics.status == 200
+        assert "hub_database_up 0" in metrics.text
+        assert "hub_terminals 0" in metrics.text
+        assert "hub_sessions" not in metrics.text
         # What needs no database is there, with a good cookie too: the page that says so has its styles.
         assert (await ada.get("/healthz")).status == 200
         assert (await ada.get("/static/app.css")).status == 200
@@ -151,11 +191,16 @@ async def test_while_postgres_is_away_people_are_told_and_when_it_is_back_all_go
         page = await _once_back(ada, "/sessions")
         assert "Penguins" in page.text
         assert "Running" in page.text
-        assert (await ada.get("/readyz")).status == 200
+        assert (await ada.get("/readyz")).text == "ready\n"
+        assert "hub_database_up 1" in (await ada.get("/metrics")).text
         await ada.post(f"/sessions/{session_id}/stop", {})
         async with asyncio.timeout(60):  # The manager tries again by itself, waiting longer each time.
             while (await site.hub.sessions.get(account.id, session_id)).state != "stopped":
                 await asyncio.sleep(0.05)
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 2, "one line when it begins and one when it ends"
+    assert "Postgres does not answer" in told[0]
+    assert "Postgres answers again" in told[1]
 
 
 async def _once_back(browser: Browser, path: str) -> Answer:
