@@ -30,6 +30,7 @@ from app.settings import PROJECT, Settings, load_secret_key
 from app.terminal.terminal import Terminals
 from app.web import account, admin, api, auth, backpressure, errors, files, health, security, sessions, static, terminal
 from app.web.context import Hub, SweepControl
+from app.web.live import LiveLists
 from app.web.shown import ago, exact
 
 NOT_APART = (
@@ -74,12 +75,14 @@ def create_app(
     async def where(session: Session) -> str | None:
         return await managers[0].where(session)
 
+    services = Sessions(settings)
     hub = Hub(
         settings=settings,
         accounts=accounts,
-        sessions=Sessions(settings),
+        sessions=services,
         homes=Homes(settings.data_dir / "homes", settings.max_upload),
         changes=Changes(),
+        live=LiveLists(services.queue),
         terminals=terminals,
         where=where,
         synced=synced,

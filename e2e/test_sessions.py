@@ -106,35 +106,76 @@ async def test_a_list_that_changes_while_a_question_closes_leaves_no_empty_quest
     await expect(dialog).to_have_text("Really?")
 
 
+async def alone(browse: Browse, person: Person) -> Page:
+    """A page whose browser has no shared workers, so that it has its own stream, which a test can reach."""
+    page = await browse(person)
+    await page.add_init_script("delete window.SharedWorker")
+    return page
+
+
 @pytest.mark.parametrize("failure", ["the connection breaks", "an error is the answer"])
 async def test_a_list_that_is_not_live_says_so_and_becomes_it(
     url: str, ada: Person, browse: Browse, failure: str
 ) -> None:
-    page = await browse(ada)
+    page = await alone(browse, ada)
 
     async def fails(route: Route) -> None:
         await (route.abort() if failure == "the connection breaks" else route.fulfill(status=503, body="No."))
 
-    await page.route("**/sessions/events", fails)
+    await page.route("**/sessions/events*", fails)
     await page.goto(f"{url}/sessions")
-    offline = page.get_by_text("This list is not live just now")
+    offline = page.get_by_text("This list is not live")
     await expect(offline).to_be_visible()
     await expect(page.locator("#notices")).to_have_text("")  # Nothing that the person did has failed.
     await expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
-    await page.unroute("**/sessions/events")
-    await expect(offline).to_be_hidden(timeout=EVERYTHING)
+    await page.unroute("**/sessions/events*")
+    await expect(page.locator("#offline")).to_be_hidden(timeout=EVERYTHING)
     await ada.create(name="First", source={"sample": "penguins.csv"})
     await expect(row(page, "First")).to_contain_text("Running")
 
 
-async def test_a_list_whose_login_has_ended_leads_to_the_login(url: str, ada: Person, browse: Browse) -> None:
-    page = await browse(ada)
-    await page.goto(f"{url}/sessions")
+async def test_a_list_that_may_not_be_live_says_so_and_is_refreshed(url: str, ada: Person, browse: Browse) -> None:
+    page = await alone(browse, ada)
+    problem = {"detail": "You have 8 live lists open in other browsers."}
+    full = {"status": 429, "headers": {"Retry-After": "60"}, "json": problem}
+    await page.route("**/sessions/events*", lambda route: route.fulfill(**full))
     await ada.create(name="First", source={"sample": "penguins.csv"})
-    await expect(row(page, "First")).to_contain_text("Running")  # It is live.
-    await page.context.clear_cookies()
-    await page.evaluate("document.getElementById('sessions')._htmx.sse.reader.cancel()")  # The stream ends.
+    await page.goto(f"{url}/sessions")
+    await expect(page.get_by_text("You have 8 live lists open")).to_be_visible()
+    await expect(row(page, "First")).to_contain_text("Running")
+    async with page.expect_response(lambda answer: answer.url == f"{url}/sessions"):
+        await ada.create(name="Second", source={"sample": "penguins.csv"})
+    await expect(row(page, "Second")).to_contain_text("Running")
+
+
+async def test_a_list_whose_login_has_ended_leads_to_the_login(url: str, ada: Person, browse: Browse) -> None:
+    page = await alone(browse, ada)
+
+    async def ends(route: Route) -> None:
+        await page.context.clear_cookies()
+        await route.fulfill(content_type="text/event-stream", body="data: <p>The last list</p>\n\n")
+
+    await page.route("**/sessions/events*", ends, times=1)
+    await page.goto(f"{url}/sessions")
     await expect(page).to_have_url(re.compile("/login"), timeout=EVERYTHING)
+
+
+async def test_any_number_of_visible_lists_leaves_room_for_further_pages(url: str, ada: Person, browse: Browse) -> None:
+    """A browser has six connections to a site without TLS, and a stream keeps one."""
+    first = await browse(ada)
+    pages = [first, *[await first.context.new_page() for _ in range(6)]]
+    for page in pages:
+        await page.goto(f"{url}/sessions")
+        assert await page.evaluate("document.visibilityState") == "visible"
+    await ada.create(name="First", source={"sample": "penguins.csv"})
+    for page in pages:
+        await expect(row(page, "First")).to_contain_text("Running")
+    await first.close()  # That the first is gone leaves the others live.
+    await pages[1].goto(f"{url}/account")
+    await expect(pages[1].get_by_role("heading", name="API tokens")).to_be_visible()
+    await ada.create(name="Second", source={"sample": "penguins.csv"})
+    for page in pages[2:]:
+        await expect(row(page, "Second")).to_contain_text("Running")
 
 
 async def test_a_change_in_one_tab_shows_in_the_other(url: str, ada: Person, browse: Browse) -> None:

@@ -1,4 +1,4 @@
-// What the pages do beyond htmx: dialogs, uploads with progress, and saying so when the live list is not live.
+// What the pages do beyond htmx: dialogs, uploads with progress, and the live list (live.js).
 // Every page works without this file; nothing here knows a session's state.
 
 const dialog = document.getElementById("dialog");
@@ -64,7 +64,7 @@ function seconds(count) {
 }
 
 document.addEventListener("htmx:error", (event) => {
-  if (event.detail.ctx?.sourceElement.id !== "sessions") notice("The Hub could not be reached, so nothing was changed. Try again in a moment.", "error");
+  notice("The Hub could not be reached, so nothing was changed. Try again in a moment.", "error");
 });
 
 function notice(text, kind) {
@@ -72,23 +72,21 @@ function notice(text, kind) {
   document.getElementById("notices").replaceChildren(paragraph);
 }
 
-// The live list
+// The live list. All tabs of this browser share one stream, where the browser has shared workers.
 
-const offline = document.getElementById("offline");
-if (offline) {
-  document.addEventListener("htmx:sse:error", (event) => {
-    if (event.detail.status === 401) location.reload();
-    offline.hidden = false;
-  });
-  document.addEventListener("htmx:sse:after:connection", () => (offline.hidden = true));
-  // htmx takes a stream up again that has broken off, but not one that never began.
-  const list = document.getElementById("sessions");
-  list.addEventListener("htmx:finally:request", (event) => {
-    // At 401 the page is on its way to the login.
-    if (event.target !== list || [200, 401].includes(event.detail.ctx.response?.status)) return;
-    offline.hidden = false;
-    setTimeout(() => htmx.trigger(list, "again"), 2000 + 2000 * Math.random());
-  });
+const list = document.querySelector("[data-live]");
+if (list) {
+  const offline = document.getElementById("offline");
+  const { live, list: page, script } = list.dataset;
+  const tell = (news) => {
+    if (news.html !== undefined) htmx.swap({ sourceElement: list, target: list, text: news.html, swap: "innerMorph swapEmpty:false" });
+    if (news.login) location.reload();
+    if (news.trouble !== undefined) {
+      offline.textContent = news.trouble;
+      offline.hidden = !news.trouble;
+    }
+  };
+  import(script).then(({ follow }) => follow({ script, live, page }, tell));
 }
 
 // Uploads: one after the other, each with its own line. What is dropped on the sessions page can be opened at once.

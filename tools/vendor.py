@@ -16,7 +16,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 FILES = {
-    "htmx.org": ("dist/htmx.min.js", "dist/ext/hx-sse.min.js"),
+    "htmx.org": ("dist/htmx.min.js",),
     "@xterm/xterm": ("lib/xterm.mjs", "css/xterm.css"),
     "@xterm/addon-fit": ("lib/addon-fit.mjs",),
     "@xterm/addon-unicode11": ("lib/addon-unicode11.mjs",),

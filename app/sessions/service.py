@@ -166,6 +166,11 @@ class Sessions:
         rows = await Row.raw(f"SELECT id, position FROM ({QUEUE}) AS line WHERE id = ANY({{}})", queued)  # noqa: S608
         return {row["id"]: row["position"] for row in rows}
 
+    async def queue(self) -> dict[str, int]:
+        """The place in the queue of every session that waits, from 1."""
+        rows = await Row.raw(f"SELECT id, position FROM ({QUEUE}) AS line")  # noqa: S608
+        return {row["id"]: row["position"] for row in rows}
+
     async def _want(self, user_id: UUID, session_id: str, wanted: Wanted, reason: Reason | None) -> Session:
         # Asking for what is wanted already changes nothing, so that a form sent twice counts once.
         rows = await Row.raw(

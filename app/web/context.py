@@ -17,6 +17,7 @@ from app.sessions.models import Session
 from app.sessions.service import Sessions
 from app.settings import Settings
 from app.terminal.terminal import Terminals
+from app.web.live import LiveLists
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Hub:
     sessions: Sessions
     homes: Homes
     changes: Changes
+    live: LiveLists
     terminals: Terminals
     where: Callable[[Session], Awaitable[str | None]]
     synced: Callable[[], float | None]

@@ -34,7 +34,11 @@ TEXTS = {
 
 
 def wants_json() -> bool:
-    return request.path.startswith("/api/") or request.accept_mimetypes.best == "application/json"
+    """Whether a script or program asks, and not a browser for a page."""
+    return request.path.startswith("/api/") or request.accept_mimetypes.best in (
+        "application/json",
+        "text/event-stream",
+    )
 
 
 def problem(status: int, title: str, detail: str, **more: object) -> Response:
@@ -87,10 +91,7 @@ def set_up(app: Quart) -> None:
         if wants_fragment():
             current = request.headers.get("HX-Current-URL", "")
             back = "/" + current.partition("://")[2].partition("/")[2]
-        response = go(f"/login?expired=1&next={quote(back or '/sessions')}")
-        if "text/event-stream" in request.headers.get("Accept", ""):
-            response.status_code = 401
-        return response
+        return go(f"/login?expired=1&next={quote(back or '/sessions')}")
 
     @app.errorhandler(HubError)
     async def hub_error(error: HubError) -> ResponseReturnValue:

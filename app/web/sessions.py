@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
-from quart import Blueprint, Response, flash, render_template, request, stream_with_context
+from quart import Blueprint, Response, flash, g, render_template, request, stream_with_context
 from quart.typing import ResponseReturnValue
 
 from app.accounts.models import Account
@@ -21,6 +23,7 @@ from app.sessions.models import Session, Source
 from app.web.context import hub
 from app.web.htmx import go, wants_fragment
 from app.web.limits import ADDRESS_RUNS, RUNS, limited
+from app.web.live import Page
 from app.web.security import admins_only, me
 from app.web.shown import Shown
 
@@ -28,8 +31,12 @@ blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 
 MOST_OFFERED = 200  # Files in the form. One that is not among them is opened from the page of files.
 HEARTBEAT = 20.0  # Seconds between two signs of life on a quiet stream: load balancers cut silent ones at 60.
-BEATS = 3  # After so many, the list is sent again in any case: relative times move on.
+REFRESH = 60.0  # Seconds after which a list is rendered again in any case: relative times move on.
 GATHER = 0.05  # Seconds in which changes that come together are sent together.
+QUEUE_POLL = 2.0  # Seconds between two looks at the queue, while a list shows a place in it.
+SOON_POLL = (
+    5.0  # Seconds between two looks at a session that is about to be stopped: input keeps it, wherever it comes from.
+)
 
 
 async def shown_sessions(account: Account) -> list[Shown]:
@@ -102,6 +109,7 @@ async def create() -> ResponseReturnValue:
 @blueprint.get("/events")
 async def events() -> ResponseReturnValue:
     account = me()
+    hub().live.check(account.id)
     stream = Response(stream_with_context(_events)(account), content_type="text/event-stream")
     stream.timeout = None  # A live list has no end.
     stream.headers["X-Accel-Buffering"] = "no"
@@ -109,18 +117,52 @@ async def events() -> ResponseReturnValue:
 
 
 async def _events(account: Account) -> AsyncIterator[bytes]:
-    with hub().changes.subscribe(account.id) as changes:
+    """The stream. It ends with the login; the page finds out when it asks again."""
+    services, clock = hub(), asyncio.get_running_loop().time
+    sent, sent_at, since = "", 0.0, clock()
+    with services.live.stream(account.id, _login(account)) as shared, services.changes.subscribe(account.id) as changes:
         while changes.open():
-            now = await hub().accounts.get(account.id)
+            now = await services.accounts.get(account.id)
             if now is None or now.login_epoch != account.login_epoch:
-                return  # The login has ended; the page finds out when it asks again.
-            html = await render_template("_sessions.html", **await _list_context(account))
-            yield b"".join(b"data: " + line.encode() + b"\n" for line in html.splitlines()) + b"\n"
-            for _ in range(BEATS):
-                if await changes.wait(HEARTBEAT) or not changes.open():
+                return
+            page = await shared.get(since, partial(_live_page, account))
+            if page.html != sent:
+                yield b"".join(b"data: " + line.encode() + b"\n" for line in page.html.splitlines()) + b"\n"
+                sent, sent_at = page.html, clock()
+            refresh_at = clock() + REFRESH
+            while True:
+                if clock() - sent_at >= HEARTBEAT:
+                    yield b": still here\n\n"
+                    sent_at = clock()
+                if await changes.wait(_pause(page)) or not changes.open():
+                    since = clock()  # All streams notice within GATHER, so one rendering does for all.
+                    await asyncio.sleep(GATHER)
                     break
-                yield b": still here\n\n"
-            await asyncio.sleep(GATHER)
+                # Nothing was announced. The queue moves when others' sessions start, and input is not announced.
+                if page.positions and await services.live.have_moved(page.positions, clock() - QUEUE_POLL / 2):
+                    since = clock() - QUEUE_POLL / 2
+                    break
+                if page.ends_soon or clock() >= refresh_at:
+                    since = clock() - SOON_POLL / 2  # What another stream has just rendered will do.
+                    break
+
+
+def _pause(page: Page) -> float:
+    """Seconds until a list is looked at again without an announcement."""
+    return QUEUE_POLL if page.positions else SOON_POLL if page.ends_soon else HEARTBEAT
+
+
+def _login(account: Account) -> str:
+    """Streams with the same one may share what is rendered."""
+    return f"{account.id} {account.login_epoch} {g.get('proof')}"
+
+
+async def _live_page(account: Account) -> Page:
+    context = await _list_context(account)
+    html = await render_template("_sessions.html", **context)
+    shown = context["sessions"]
+    positions = {one.session.id: one.position for one in shown if one.position is not None}
+    return Page(html, positions, any(one.ends_soon for one in shown))
 
 
 @blueprint.get("/<session_id>/rename")
@@ -208,7 +250,7 @@ async def _list(account: Account, *, message: str = "", form_key: bool = False) 
     return html
 
 
-async def _list_context(account: Account) -> dict[str, object]:
+async def _list_context(account: Account) -> dict[str, Any]:
     return {"sessions": await shown_sessions(account), "limit": hub().sessions.limit_for(guest=account.guest)}
 
 

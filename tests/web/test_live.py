@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
+from quart import template_rendered
 from quart.testing import connections
 from serving import Browser, Site, serve
 
 from app.runtimes.base import Source
 from app.settings import Settings
+from app.web.live import MAX_STREAMS_OF_USER
 
 
 class Stream:
@@ -113,6 +117,76 @@ async def test_the_list_ends_with_the_login(site: Site) -> None:
             await stream.connection._task  # The answer is over.
         sent = await (await stream.connection.as_response()).get_data(as_text=True)
         assert "Later" not in sent
+
+
+async def test_a_change_is_rendered_once_however_many_tabs_look_on(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    session_id = (await ada.post("/sessions", {"name": "Penguins", "open": "1"})).location.rpartition("/")[2]
+    rendered: list[str] = []
+
+    def note(sender: object, template: Any, context: object) -> None:
+        rendered.append(template.name)
+
+    template_rendered.connect(note, site.app)
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(live(ada)) for _ in range(MAX_STREAMS_OF_USER)]
+        await asyncio.gather(*(stream.until("Penguins", "Running") for stream in streams))
+        rendered.clear()
+        await ada.post(f"/sessions/{session_id}/rename", {"name": "Whales"})
+        await asyncio.gather(*(stream.until("Whales") for stream in streams))
+        assert rendered == ["_sessions.html"]
+
+
+async def test_who_has_too_many_live_lists_is_told_and_others_are_not_held_up(site: Site) -> None:
+    _, ada = await site.person("ada@example.org")
+    _, eve = await site.person("eve@example.org")
+    asked = {"Accept": "text/event-stream"}
+    async with AsyncExitStack() as stack:
+        for _ in range(MAX_STREAMS_OF_USER):
+            stream = await stack.enter_async_context(live(ada))
+            await stream.until("No sessions yet")
+        refused = await ada.get("/sessions/events", headers=asked)
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "60")
+        assert "This one is refreshed every 15 seconds" in refused.json["detail"]
+        async with live(eve) as hers:
+            await hers.until("No sessions yet")
+    async with live(ada) as stream:
+        await stream.until("No sessions yet")
+
+
+async def test_input_wakes_no_list(site: Site) -> None:
+    """Sessions that are typed in write it down every 5 seconds: every replica would hear of each of them."""
+    account, ada = await site.person("ada@example.org")
+    session_id = (await ada.post("/sessions", {"open": "1"})).location.rpartition("/")[2]
+    await site.until_state(account.id, session_id, "running")
+    with site.hub.changes.subscribe(account.id) as changes:
+        await site.hub.sessions.rename(account.id, session_id, "Heard")
+        while session_id not in await changes.wait(30):
+            pass
+        await site.hub.sessions.note_input([session_id])
+        other = await site.hub.sessions.create(account.id, guest=False, name="Next", source=Source())
+        heard: set[str] = set()
+        while other.id not in heard:
+            heard |= await changes.wait(30)
+        assert session_id not in heard
+    assert (await site.hub.sessions.get(account.id, session_id)).last_input_at is not None
+
+
+async def test_a_place_in_the_queue_is_current_although_others_made_the_change(
+    settings: Settings, database: object
+) -> None:
+    async with serve(dataclasses.replace(settings, max_runs=0)) as site:
+        eve, _ = await site.person("eve@example.org")
+        ada, hers = await site.person("ada@example.org")
+        before = await site.hub.sessions.create(eve.id, guest=False, name="Before", source=Source())
+        await site.until_state(eve.id, before.id, "queued")
+        after = await site.hub.sessions.create(ada.id, guest=False, name="After", source=Source())
+        await site.until_state(ada.id, after.id, "queued")
+        async with live(hers) as stream:
+            await stream.until("After", "Number 2 in line")
+            await site.hub.sessions.delete(eve.id, before.id)
+            async with asyncio.timeout(10):  # It used to take a minute.
+                await stream.until("After", "Number 1 in line")
 
 
 async def test_a_replica_that_leaves_says_so_serves_on_and_then_lets_go_of_those_who_look_on(
