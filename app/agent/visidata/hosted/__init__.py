@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import clipboard, home, keys, mouse, opening, own_config, prompts
+from . import clipboard, compressed, encodings, home, keys, load_problems, loading, mouse, opening, own_config, prompts
 
 
 def install(folder: Path) -> None:
@@ -20,4 +20,8 @@ def install(folder: Path) -> None:
     mouse.install()
     keys.install()
     opening.install()
+    compressed.install()
+    encodings.install()
+    loading.install()
+    load_problems.install()
     own_config.install()

@@ -1,0 +1,73 @@
+"""A sheet whose load failed or was stopped says so in its status line until it is reloaded.
+
+`BaseSheet.load_problem` is that text, or None where all rows are there. Savers ask it, since such a sheet is not the
+whole file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from visidata import (  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
+    BaseSheet,
+    EscapeException,
+    ExpectedException,
+    Path,
+    Sheet,
+    asyncthread,
+    vd,
+)
+
+from . import encodings, loading
+
+_reload = Sheet.reload.__wrapped__
+_left_status = BaseSheet.leftStatus
+
+
+def install() -> None:
+    BaseSheet.load_problem = None
+    Sheet.reload = asyncthread(reload)
+    BaseSheet.leftStatus = left_status
+
+
+def reload(sheet):  # type: ignore[no-untyped-def]
+    sheet.load_problem = None
+    encodings.count_replaced()
+    try:
+        _reload(sheet)
+        sheet.load_problem = _missing_rows(sheet)
+    except EscapeException:
+        sheet.load_problem = f"stopped: only {sheet.nRows:,} row{'s were' if sheet.nRows != 1 else ' was'} loaded"
+        raise
+    except BaseException as error:
+        sheet.load_problem = _missing_rows(sheet) or describe(error)
+        raise
+    finally:
+        if note := loading.note_of(sheet, encodings.count_replaced()):
+            vd.status(f"{sheet.name}: {note}")
+
+
+def _missing_rows(sheet: Any) -> str | None:
+    """What a load that ended by itself has left out."""
+    source = sheet.source
+    if isinstance(source, Path) and source.is_local() and source.given != "-" and not source._path.exists():
+        return "there is no such file any more"
+    if sheet.precious and sheet.nRows >= sheet.options.max_rows:
+        return f"only the first {sheet.nRows:,} rows were loaded (option max_rows)"
+    return None
+
+
+def describe(error: BaseException) -> str:
+    """The problem in a few words."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ExpectedException):
+        return f"not loaded: {text}"
+    if isinstance(error, EOFError):
+        return "not loaded to the end: the file is cut off"
+    return f"not loaded: {type(error).__name__}: {text}" if text else f"not loaded: {type(error).__name__}"
+
+
+def left_status(sheet):  # type: ignore[no-untyped-def]
+    status = _left_status(sheet)
+    problem: Any = sheet.load_problem
+    return f"{status}[:error] {str(problem).replace('[:', '[ :')} [/]" if problem else status

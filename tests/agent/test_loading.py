@@ -1,0 +1,194 @@
+"""Files of all kinds open as what they are, or say what is wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hosted_visidata import CASES, OPEN_ALL, Opened, open_files, run_script
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Opened]]:
+    """Every file in `cases`, opened in one session."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(CASES, home, dirs_exist_ok=True)
+    names = sorted(path.name for path in CASES.iterdir())
+    yield dict(zip(names, open_files(home, [f"./{name}" for name in names]), strict=True))
+
+
+CITIES = [["Köln", "“1”"], ["Łódź", "2"], ["São Paulo", "3"]]
+ROWS = {
+    "encoding-bom.json": (["Städte", "n"], [["Köln", "1"]]),
+    "encoding-bom.jsonl": (["n"], [["1"], ["2"]]),
+    "encoding-utf16le-bom.csv": (["Städte", "Größe €"], CITIES),
+    "encoding-utf16be-bom.tsv": (["Städte", "Größe €"], CITIES),
+    "encoding-utf8-bom.csv": (["Städte", "Größe €"], CITIES),
+    "encoding-utf8.csv": (["Städte", "Größe €"], CITIES),
+    "encoding-cp1252.csv": (["Städte", "Größe €"], [["Köln", "“1”"], ["São Paulo", "3"]]),
+    "lines-quoted-newline.tsv": (["id", "note"], [["1", "two\nlines"], ["2", "a\ttab"], ["3", 'plain "quotes"']]),
+    "lines-lone-cr.tsv": (["id", "note"], [["1", "one\rtwo"], ["2", "three\r"], ["3", "last"]]),
+    "lines-mac.csv": (["id", "note"], [["1", "one"], ["2", "two"]]),
+    "lines-newlines.csv": (["id", "note"], [["1", "a\r\nb"], ["2", "c\nd"], ["3", "tab\there"]]),
+    "semicolon.csv": (["Name", "Ort", "Betrag"], [["Ada", "Köln", "1.234,56"], ["Bob", "Bonn", "7,00"]]),
+    "sep.csv": (["Name", "Ort"], [["Ada", "Bonn"]]),
+    "utf16.json": (["Stadt", "n"], [["Köln", "1"]]),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_text_is_read_as_it_was_meant(cases: dict[str, Opened], name: str) -> None:
+    opened = cases[name]
+    assert (opened.names, opened.rows, opened.problem) == (*ROWS[name], None)
+
+
+def test_xml_and_html_are_read_in_the_encoding_that_they_declare(cases: dict[str, Opened]) -> None:
+    xml = cases["latin1.xml"]
+    assert [row[xml.names.index("text")] for row in xml.rows] == ["", "Köln", "Bonn"]
+    table = cases["latin1.html"].sheets[0]
+    assert (table.names, table.rows) == (["Städte"], [["Köln"]])
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("encoding-cp1252.csv", "read as Windows-1252 (a guess); saves as UTF-8"),
+        ("encoding-utf16le-bom.csv", "read as UTF-16; saves as UTF-8"),
+        ("semicolon.csv", "semicolon-separated, decimal commas"),
+        ("sep.csv", "semicolon-separated"),
+        ("lines-quoted-newline.tsv", "quoted cells"),
+    ],
+)
+def test_one_line_says_what_was_taken(cases: dict[str, Opened], name: str, line: str) -> None:
+    assert any(said.endswith(f": {line}") for said in cases[name].said)
+
+
+@pytest.mark.parametrize("name", ["encoding-utf8.csv", "encoding-utf8-bom.csv", "lines-mac.csv", "lines-lone-cr.tsv"])
+def test_nothing_is_said_of_what_is_as_usual(cases: dict[str, Opened], name: str) -> None:
+    assert [said for said in cases[name].said if not said.startswith("opening ")] == []
+
+
+SAVE = """
+import sys
+from visidata import AttrDict, Path, vd
+vd.loadConfigAndPlugins(AttrDict())
+for name, target in zip(sys.argv[1::2], sys.argv[2::2]):
+    sheet = vd.openSource("./" + name)
+    vd.sync(sheet.ensureLoaded())
+    getattr(vd, "save_" + target.rpartition(".")[2])(Path(target), sheet)
+"""
+
+
+def test_a_save_is_utf_8_with_the_delimiter_that_was_read(tmp_path: Path) -> None:
+    shutil.copytree(CASES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "escapes.json").write_text('[{"text": "a \\ud83d lone half", "whole": "\\ud83d\\ude00"}]')
+    (tmp_path / "late.csv").write_bytes(b"n,city\n" + b"1,Bonn\n" * 20000 + b"2,K\xf6ln\n")
+    saves = {
+        "semicolon.csv": "semicolon-again.csv",
+        "encoding-cp1252.csv": "encoding-cp1252.csv",
+        "encoding-utf16le-bom.csv": "wide.csv",
+        "lines-lone-cr.tsv": "lone-cr.csv",
+        "escapes.json": "escapes.csv",
+        "late.csv": "late.csv",
+    }
+    run_script(tmp_path, SAVE, *(name for pair in saves.items() for name in pair))
+    assert (tmp_path / "semicolon-again.csv").read_text() == "Name;Ort;Betrag\nAda;Köln;1.234,56\nBob;Bonn;7,00\n"
+    assert (tmp_path / "encoding-cp1252.csv").read_text() == "Städte,Größe €\nKöln,“1”\nSão Paulo,3\n"
+    assert (tmp_path / "wide.csv").read_text().splitlines() == ["Städte,Größe €", "Köln,“1”", "Łódź,2", "São Paulo,3"]
+    assert (tmp_path / "lone-cr.csv").read_bytes() == b'id,note\r\n1,"one\rtwo"\r\n2,"three\r"\r\n3,last\r\n'
+    assert (tmp_path / "escapes.csv").read_text() == "text,whole\na � lone half,😀\n"
+    assert (tmp_path / "late.csv").read_text().endswith("\n1,Bonn\n2,Köln\n")
+
+
+def test_what_the_person_sets_is_not_guessed(tmp_path: Path) -> None:
+    (tmp_path / ".visidatarc").write_text("options.encoding = 'cp437'\noptions.csv_delimiter = ','\n")
+    (tmp_path / "dos.csv").write_bytes("Name;Ort,b\nAda;Köln,c\n".encode("cp437"))
+    (dos,) = open_files(tmp_path, ["dos.csv"])
+    assert (dos.names, dos.rows) == (["Name;Ort", "b"], [["Ada;Köln", "c"]])
+    assert dos.said == ["opening dos.csv as csv"]
+
+
+def test_bytes_that_are_no_utf_8_far_into_a_file_are_read_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "late.csv").write_bytes("n,city\n1,Łódź\n".encode() + b"1,Bonn\n" * 20000 + b"2,K\xf6ln\n")
+    (late,) = open_files(tmp_path, ["late.csv"])
+    assert (late.rows[0], late.rows[-1]) == (["1", "Łódź"], ["2", "Köln"])
+    assert "late: 1 byte is not UTF-8, read as Windows-1252" in late.said
+
+
+def test_a_member_of_a_zip_is_read_like_a_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as file:
+        for name in ("encoding-utf16le-bom.csv", "semicolon.csv"):
+            file.write(CASES / name, name)
+    setup = """
+zipped = vd.openSource("both.zip")
+vd.sync(zipped.ensureLoaded())
+open_source = vd.openSource
+vd.openSource = lambda it, **options: zipped.openRow(zipped.rows[int(it)]) if isinstance(it, str) else open_source(it)
+"""
+    script = OPEN_ALL.replace("for path in json", setup + "for path in json")
+    wide, semicolon = (Opened.of(found) for found in run_script(tmp_path, script, '["0", "1"]'))
+    assert (wide.names, wide.rows) == (["Städte", "Größe €"], CITIES)
+    assert (semicolon.names, semicolon.rows[0]) == (["Name", "Ort", "Betrag"], ["Ada", "Köln", "1.234,56"])
+
+
+# Loads that fail, or are stopped
+
+
+def test_a_load_that_fails_or_is_stopped_shows_in_the_status_line_until_the_sheet_is_reloaded(tmp_path: Path) -> None:
+    packed = gzip.compress(b"".join(b"%d,row\n" % number for number in range(50_000)))
+    (tmp_path / "cut.csv.gz").write_bytes(packed[: len(packed) // 2])
+    (tmp_path / "bad.json").write_text("{not json")
+    (tmp_path / "few.csv").write_text("n\n" + "1\n" * 20)
+    (tmp_path / ".visidatarc").write_text("options.max_rows = 100000\n")
+    cut, bad, few = open_files(tmp_path, ["cut.csv.gz", "bad.json", "few.csv"])
+    assert cut.problem == "not loaded to the end: the file is cut off"
+    assert 1000 < len(cut.rows) < 50_000
+    assert bad.problem is not None and bad.problem.startswith("not loaded: JSONDecodeError")
+    assert few.problem is None
+    for opened in (cut, bad):
+        assert opened.problem is not None and opened.problem in opened.status
+    script = """
+import json, os
+from visidata import AttrDict, EscapeException, vd
+vd.loadConfigAndPlugins(AttrDict())
+sheet = vd.openSource("few.csv")
+
+def stopped():
+    yield ["n"]
+    yield ["1"]
+    raise EscapeException()
+
+whole, sheet.iterload = sheet.iterload, stopped
+vd.sync(sheet.reload())
+problems = [sheet.load_problem]
+sheet.iterload = whole
+vd.sync(sheet.reload())
+problems.append(sheet.load_problem)
+sheet.options.max_rows = 5
+vd.sync(sheet.reload())
+problems.append(sheet.load_problem)
+os.unlink("few.csv")
+vd.sync(sheet.reload())
+problems.append(sheet.load_problem)
+print(json.dumps(problems))
+"""
+    assert run_script(tmp_path, script)[0] == [
+        "stopped: only 1 row was loaded",
+        None,
+        "only the first 5 rows were loaded (option max_rows)",
+        "there is no such file any more",
+    ]
+
+
+def test_a_zstandard_file_is_read_to_its_end_and_vds_opens_again(tmp_path: Path) -> None:
+    (tmp_path / "semicolon.csv").write_bytes((CASES / "semicolon.csv").read_bytes())
+    run_script(tmp_path, SAVE.replace('target.rpartition(".")[2]', '"vds"'), "semicolon.csv", "kept.vds.zst")
+    script = "import sys, zstandard\nopen('two.csv.zst', 'wb').write(zstandard.compress(b'n\\n1\\n') + zstandard.compress(b'2\\n'))"
+    run_script(tmp_path, script)
+    kept, two = open_files(tmp_path, ["kept.vds.zst", "two.csv.zst"])
+    assert (kept.sheets[0].names, kept.sheets[0].rows[0]) == (["Name", "Ort", "Betrag"], ["Ada", "Köln", "1.234,56"])
+    assert two.rows == [["1"], ["2"]]

@@ -1,0 +1,196 @@
+"""What a text file is, guessed from its first bytes."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import string
+import sys
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.agent import visidata
+
+
+def load() -> ModuleType:
+    """The module without its package, which needs VisiData."""
+    path = visidata.CONFIG.with_name("hosted") / "sniffing.py"
+    spec = importlib.util.spec_from_file_location("hosted_sniffing", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+sniffing = load()
+
+
+@pytest.mark.parametrize(
+    ("head", "encoding"),
+    [
+        (b"", "utf-8"),
+        (b"plain", "utf-8"),
+        ("Köln".encode(), "utf-8"),
+        ("Köln".encode("utf-8-sig"), "utf-8-sig"),
+        ("Köln".encode("utf-16"), "utf-16"),
+        (b"\xfe\xff" + "Köln".encode("utf-16-be"), "utf-16"),
+        ("Köln, Bonn".encode("utf-16-le"), "utf-16-le"),
+        ("Köln, Bonn".encode("utf-16-be"), "utf-16-be"),
+        ("Köln".encode("utf-32"), "utf-32"),
+        ("Köln “1” €".encode("cp1252"), "cp1252"),
+        (b"only one \xf6 here", "cp1252"),
+        ("Köln, Łódź, São Paulo, Zürich".encode() + b"\xff", "utf-8"),
+        (b'<?xml version="1.0" encoding="ISO-8859-1"?><a>K\xf6ln</a>', "cp1252"),
+        (b'<?xml version="1.0" encoding="windows-1251"?><a>\xcc\xee</a>', "cp1251"),
+        (b'<html><meta charset="shift_jis"><p>\x93\xfa', "shift_jis"),
+        (b"<?xml version='1.0' encoding='windows-1251'?><a>ascii so far", "cp1251"),
+        ('<meta charset="iso-8859-1">Köln'.encode(), "utf-8"),  # Valid UTF-8 wins over a wrong declaration.
+        (b'<?xml version="1.0" encoding="UTF-16"?><a>K\xf6ln</a>', "cp1252"),  # It is not.
+        (b'<?xml version="1.0" encoding="no-such"?><a>K\xf6ln</a>', "cp1252"),
+        (b'<?xml version="1.0" encoding="base64"?><a>K\xf6ln</a>', "cp1252"),
+    ],
+)
+def test_the_encoding(head: bytes, encoding: str) -> None:
+    assert sniffing.sniff_encoding(head, whole=True).encoding == encoding
+
+
+@given(st.text(st.characters(exclude_characters="\x00\ufeff", codec="utf-8")), st.integers(0, 3))
+def test_utf_8_stays_utf_8_wherever_its_beginning_ends(text: str, cut: int) -> None:
+    head = text.encode()
+    found = sniffing.sniff_encoding(head, whole=True)
+    assert found.encoding == "utf-8" or text.lstrip().startswith("<")
+    assert sniffing.decode_head(head, "utf-8") == text
+    if cut and len(head) > cut:
+        assert sniffing.sniff_encoding(head[:-cut], whole=False).encoding == found.encoding
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_are_some_text_of_some_shape(head: bytes, whole: bool) -> None:
+    text = sniffing.decode_head(head, sniffing.sniff_encoding(head, whole).encoding)
+    sniffing.sniff_csv(text, whole)
+    sniffing.sniff_tsv(text, whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        ("", ","),
+        ("name\nAda\nBob\n", ","),
+        ("a,b\n1,2\n", ","),
+        ("a;b\n1;2\n", ";"),
+        ("a\tb\n1\t2\n", "\t"),
+        ("a|b\n1|2\n", "|"),
+        ("Name;Betrag\nAda;7,00\n", ";"),
+        ("Name;Preis, netto\nAda;7,00\nBob;8,50\n", ";"),
+        ("Name;Betrag\nAda;7,00\nBob;1.234,56\nCyd;0,5\n", ";"),
+        ("name,note\nAda,a; b\nBob,c; d\n", ","),
+        ("name,note\nAda,a|b\nBob,c|d\n", ","),
+        ('name,note\nAda,"one;\ntwo;three"\nBob,none\n', ","),
+        ("note\nhello; world\nyes; no\n", ","),
+        ("a,b\n1,2,3\n4,5\n6,7\n", ","),
+        ("x,y;z\n1,2;3\n4,5;6\n", ";"),
+    ],
+)
+def test_the_delimiter(text: str, delimiter: str) -> None:
+    assert sniffing.sniff_csv(text, whole=True).delimiter == delimiter
+
+
+def test_excels_first_line_names_the_delimiter() -> None:
+    assert sniffing.sniff_csv("sep=|\na;b|c\n", whole=True) == sniffing.CsvShape("|", sep_line=True)
+    assert sniffing.sniff_csv("sep;a\n1;2\n", whole=True) == sniffing.CsvShape(";", sep_line=False)
+
+
+def test_decimal_commas_are_noticed_where_no_comma_separates() -> None:
+    assert sniffing.sniff_csv("a;b\nx;1.234,56\n", whole=True).decimal_comma
+    assert sniffing.sniff_csv("a;b\nx;-7,5\n", whole=True).decimal_comma
+    assert not sniffing.sniff_csv("a;b\nx;1,2,3\n", whole=True).decimal_comma
+    assert not sniffing.sniff_csv("a,b\n1,5\n", whole=True).decimal_comma
+
+
+words = st.text(string.ascii_letters + " ", min_size=1, max_size=8)
+
+
+@given(st.sampled_from(",;\t|"), st.integers(2, 5), st.data())
+def test_a_table_of_words_is_split_as_it_was_written(delimiter: str, columns: int, data: st.DataObject) -> None:
+    row = st.lists(words, min_size=columns, max_size=columns)
+    rows = data.draw(st.lists(row, min_size=2, max_size=8))
+    file = io.StringIO()
+    csv.writer(file, delimiter=delimiter).writerows(rows)
+    assert sniffing.sniff_csv(file.getvalue(), whole=True).delimiter == delimiter
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("id\tnote\n1\tplain\n", False),
+        ('id\tnote\n1\tsay "hi"\n', False),
+        ('id\tnote\n1\t"hi"\n2\tno\n', False),  # It may be meant as it is.
+        ('id\tnote\n1\t"hi" he said\n2\t"a\tb"\n', False),
+        ('id\tsize\n1\t5" disk\n2\t3" disk\n', False),
+        ('id\tnote\n1\t"never closed\n2\tb\n', False),
+        ('id\tnote\n1\t""\n2\tb\n', False),
+        ('id\tnote\n1\t"two\nlines"\n', True),
+        ('id\tnote\n1\t"a\ttab"\n', True),
+        ('id\tnote\n1\t"say ""hi"""\n', True),
+        ('"id"\t"note"\n"1"\t"hi"\n', True),
+        ('id\t"note"\r\n1\t"hi"\r\n', True),
+    ],
+)
+def test_quotes_of_a_tsv_are_text_unless_they_must_be_more(text: str, quoted: bool) -> None:
+    assert sniffing.sniff_tsv(text, whole=True).quoted is quoted
+
+
+def test_the_ends_of_a_tsvs_lines() -> None:
+    assert sniffing.sniff_tsv("a\tb\n1\tx\ry\n", whole=True).row_end == "\n"
+    assert sniffing.sniff_tsv("a\tb\r1\tx\r", whole=True).row_end == "\r"
+    assert sniffing.sniff_tsv("a\tb\r\n1\tx\r\n", whole=True).row_end == "\n"
+
+
+cells = st.text(st.sampled_from('ab "\t\n'), max_size=6)
+
+
+@given(st.lists(st.lists(cells, min_size=3, max_size=3), min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]))
+def test_a_quoted_tsv_gives_back_the_cells_that_were_written(rows: list[list[str]], end: str) -> None:
+    file = io.StringIO()
+    csv.writer(file, delimiter="\t", lineterminator=end, quoting=csv.QUOTE_ALL).writerows(rows)
+    assert list(sniffing.split_quoted(file.getvalue().split("\n"), "\n")) == rows
+
+
+@given(st.text(st.sampled_from('ab"\t\n\r')))
+def test_no_text_of_a_tsv_is_lost(text: str) -> None:
+    """Whatever the quotes mean, all letters come out, in their order."""
+    rows = sniffing.split_quoted(text.split("\n"), "\n")
+    assert "".join(c for row in rows for cell in row for c in cell if c in "ab") == "".join(
+        c for c in text if c in "ab"
+    )
+
+
+def test_a_quote_that_never_closes_costs_no_more_than_its_bound() -> None:
+    lines = ['x\t"open'] + ["y\tz"] * 5000
+    rows = list(sniffing.split_quoted(lines * 3, "\n"))
+    assert rows == [["x", '"open'], *[["y", "z"]] * 5000] * 3
+
+
+@pytest.mark.parametrize(
+    ("reading", "shape", "replaced", "line"),
+    [
+        (sniffing.Reading("utf-8"), None, 0, ""),
+        (sniffing.Reading("utf-8-sig"), sniffing.CsvShape(), 0, ""),
+        (sniffing.Reading("utf-8"), None, 1, "1 byte is not UTF-8, read as Windows-1252"),
+        (sniffing.Reading("cp1252", guessed=True), None, 0, "read as Windows-1252 (a guess); saves as UTF-8"),
+        (None, sniffing.CsvShape("\t"), 0, "tab-separated"),
+        (
+            sniffing.Reading("utf-16"),
+            sniffing.CsvShape(";", decimal_comma=True),
+            0,
+            "read as UTF-16, semicolon-separated, decimal commas; saves as UTF-8",
+        ),
+    ],
+)
+def test_the_line_that_says_what_was_taken(reading: object, shape: object, replaced: int, line: str) -> None:
+    assert sniffing.describe(reading, shape, replaced) == line
