@@ -58,7 +58,7 @@ def main(arguments: list[str], read: Callable[[Sequence[str]], list[str]] = list
     listen = _address(options.listen)
     if listen is None:
         return _fail(f"--listen takes HOST:PORT, not {options.listen!r}.", USAGE_ERROR)
-    gotty = os.path.abspath(options.gotty) if options.gotty else None  # noqa: PTH100  (pathlib is slow to import)
+    gotty = os.path.abspath(options.gotty) if options.gotty and not _is_empty(options.gotty) else None  # noqa: PTH100
     cwd = os.path.abspath(options.cwd or ".")  # noqa: PTH100
     ending_file = os.path.abspath(options.ending_file) if options.ending_file else None  # noqa: PTH100
     if not os.path.isdir(cwd):  # noqa: PTH112
@@ -173,7 +173,9 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--dir", required=True, help="the run's folder, which exists")
     parser.add_argument("--listen", default="127.0.0.1:0", help="HOST:PORT; port 0 takes a free one (%(default)s)")
-    parser.add_argument("--gotty", help="path of GoTTY; without it the agent plays its part")
+    parser.add_argument(
+        "--gotty", help="path of GoTTY; without it, and where the file is empty, the agent plays its part"
+    )
     parser.add_argument("--grace", type=float, default=5.0, help="seconds from asking to killing (%(default)s)")
     parser.add_argument("--detach", action="store_true", help="go on in the background; the starter exits at once")
     parser.add_argument("--cwd", help="the program's working directory")
@@ -189,6 +191,14 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if not command:
         parser.error("no command after --")
     return options, command
+
+
+def _is_empty(path: str) -> bool:
+    """Whether there is an empty file at a path: an image that was built without GoTTY has one."""
+    try:
+        return os.stat(path).st_size == 0  # noqa: PTH116  (pathlib is slow to import)
+    except OSError:
+        return False
 
 
 def _address(text: str) -> tuple[str, int] | None:

@@ -48,6 +48,17 @@ def test_packages_are_those_of_the_pins(recipe: str, pins: str) -> None:
 
 
 @pytest.mark.parametrize("recipe", [SESSION, HUB], ids=["session", "hub"])
+def test_every_step_that_fetches_takes_a_ca_and_an_index_of_ones_own_and_keeps_neither(recipe: str) -> None:
+    steps = [step for step in said(recipe, "RUN") if re.search(r"pip install .*-r |npm ci|git fetch|go build", step)]
+    assert len(steps) >= 2
+    for step in steps:
+        assert "--mount=type=secret,id=ca,target=/run/ca.pem" in step
+        assert ("--mount=type=secret,id=pip,target=/etc/pip.conf" in step) == ("pip install" in step)
+        assert ("--mount=type=secret,id=npm,target=/root/.npmrc" in step) == ("npm ci" in step)
+    assert not re.search(r"^(ENV|ARG) .*(CERT|INDEX|REGISTRY)", recipe, re.MULTILINE)
+
+
+@pytest.mark.parametrize("recipe", [SESSION, HUB], ids=["session", "hub"])
 def test_nothing_runs_as_root(recipe: str) -> None:
     assert said(recipe, "USER") == [f"{manifests.UID}:{manifests.UID}"]
 
