@@ -36,7 +36,7 @@ async def within(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-async def at_most(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+async def at_most(seconds: float, work: Coroutine[Any, Any, object]) -> None:
     """Do the work, and break it off when it takes longer than that. Returns in time even if it cannot be broken off.
 
     asyncpg, for one, waits for the server's answer to its own cancelling.
@@ -107,13 +107,16 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def close(self) -> None:
-        """Cancel all tasks and wait until the last has ended."""
+    async def close(self, *, within: float | None = None) -> list[str]:
+        """Cancel all tasks and wait until the last has ended, or for `within` seconds; the names of those that have not."""
         self._closing = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if not tasks:
+            return []
+        _, late = await asyncio.wait(tasks, timeout=within)
+        return [task.get_name() for task in late]
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:

@@ -39,6 +39,7 @@ NOT_APART = (
 )
 
 
+HAND_OVER = 2.0  # Seconds for the manager to end its tasks and to release its leases; it bounds each by itself.
 PATIENCE = 1.0  # Seconds for each part to close. What it has not done by then, another replica or the next Hub does.
 
 
@@ -127,7 +128,7 @@ def create_app(
         """Say that this replica leaves (/readyz answers 503, new terminals are sent on) and give its work to others."""
         hub.leaving.set()
         for manager in managers:
-            await at_most(PATIENCE, manager.hand_over())
+            await at_most(HAND_OVER, manager.hand_over())
 
     async def let_go() -> None:
         """Let go of those who look on: terminals close with 1012 and live lists end, so that browsers come back."""
@@ -140,7 +141,7 @@ def create_app(
         await hand_over()
         await let_go()
         for manager in managers:
-            await at_most(PATIENCE, manager.close())
+            await at_most(HAND_OVER, manager.close())
             await at_most(PATIENCE, manager.runtime.close())
         await at_most(PATIENCE, tasks.close())
         with contextlib.suppress(OSError):

@@ -15,7 +15,6 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 
 from app.aio import Supervisor, within
@@ -42,6 +41,8 @@ SWEEP = 15.0  # Seconds between two sweeps.
 START_LOOK = timedelta(seconds=5)  # How often a start is looked at of which nothing is heard, so that it fails in time.
 NO_ROOM_TEXT = "The cluster has no room for more just now."
 KEEP_WARM = timedelta(seconds=15)  # How long a replica may keep the warm runs without saying so again.
+TASKS_END_WITHIN = 0.5  # Seconds for cancelled tasks to end when the replica leaves.
+RELEASE_WITHIN = 1.0  # Seconds for Postgres to take back the leases then, and the last input.
 HOUSEKEEPING = 60.0  # Seconds between two looks for guests who have gone.
 
 
@@ -104,17 +105,20 @@ class Manager:
         if self._leaving:
             return
         self._leaving = True
-        await self._tasks.close()
+        late = await self._tasks.close(within=TASKS_END_WITHIN)
+        if late:
+            # Their writes are guarded by the lease, so another replica may take over although they still run.
+            log.warning("leaving without waiting for: %s", ", ".join(late))
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(RELEASE_WITHIN):
                 await queries.release_all(self.replica)
 
     async def close(self) -> None:
         """Hand over, and write down what is in memory."""
         await self.hand_over()
-        await self._news.close()
+        await self._news.close(within=TASKS_END_WITHIN)
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(RELEASE_WITHIN):
                 await self._flush_input()
 
     @property
@@ -433,9 +437,8 @@ class Manager:
                 raise
 
     async def _tell_terminals(self, session_ids: list[str]) -> None:
-        """Bring the viewers of these sessions up to date. Those of an ended run are given time to take its last output."""
+        """Bring the viewers of these sessions up to date, without waiting for any of them."""
         found = {session.id: session for session in await queries.sessions_by_id(session_ids)}
-        ends: list[Awaitable[None]] = []
         for session_id in session_ids:
             session = found.get(session_id)
             lives = session is not None and session.state in (State.RUNNING, State.STOPPING)
@@ -444,9 +447,9 @@ class Manager:
                     reason = session.reason.value if session.reason else None
                     self.terminals.push_state(session_id, session.shown.value, reason)
                 else:
-                    ends.append(self._end_terminal(session_id, generation, session))
-        # Together: one viewer who takes nothing must not hold up the news of all others.
-        await asyncio.gather(*ends)
+                    # On its own: it waits for viewers, and one that takes nothing must not delay the news of all others.
+                    name = f"end terminal {session_id}-{generation}"
+                    self._news.spawn(name, self._end_terminal(session_id, generation, session))
 
     async def _end_terminal(self, session_id: str, generation: int, session: Session | None) -> None:
         if session is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -18,10 +19,12 @@ import pytest
 from fake import FakeRuntime, World
 
 from app.accounts.service import Accounts
+from app.aio import at_most
 from app.db.database import Database
 from app.db.embedded import PrivatePostgres
 from app.db.tables import Session as Row
 from app.errors import NotFound, RuntimeFailure
+from app.factory import HAND_OVER
 from app.lifecycle import manager as manager_module
 from app.lifecycle import queries
 from app.lifecycle.manager import Manager
@@ -31,7 +34,7 @@ from app.sessions.models import Session
 from app.sessions.service import Sessions
 from app.sessions.state import State, Wanted
 from app.settings import Settings
-from app.terminal.terminal import Terminals
+from app.terminal.terminal import Terminals, TerminalTarget
 
 MakeManager = Callable[..., Manager]
 
@@ -619,6 +622,62 @@ async def test_a_replica_that_leaves_gives_its_work_back_at_once(
         assert await changes.wait(20) == {made.id}, "the other is told, and need not find it by its poll"
     session = await until(sessions, made.id, running)
     assert session.attempts == 0, "work that is broken off has not failed"
+
+
+async def test_a_replica_that_leaves_releases_its_leases_although_one_of_its_tasks_does_not_end(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
+) -> None:
+    released = asyncio.Event()
+
+    class Stubborn(FakeRuntime):
+        async def launch(self, spec: Any) -> Observed:
+            while not released.is_set():  # As a client library that waits for its server's answer.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await released.wait()
+            raise RuntimeFailure("Too late.", reason=Reason.LOST, retry=True)
+
+    leaving = make_manager(Stubborn(world))
+    made = await a_session(sessions, ada)
+    await until(sessions, made.id, lambda session: session.state is State.STARTING)
+    await Row.raw("SELECT 1")
+    async with asyncio.timeout(30):
+        while not await Row.exists().where(Row.lease_by == leaving.replica):
+            await asyncio.sleep(0.01)
+    await at_most(HAND_OVER, leaving.hand_over())
+    assert not await Row.exists().where(Row.lease_by == leaving.replica)
+    make_manager()
+    session = await until(sessions, made.id, running, within=10)  # A lease would have to run out: 30 s.
+    released.set()
+    assert world.started[session.run] == 1
+
+
+async def test_a_viewer_that_takes_nothing_delays_nobody_elses_news(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
+) -> None:
+    manager = make_manager()
+    stuck, other = [await a_session(sessions, ada, name) for name in ("stuck", "other")]
+    for made in (stuck, other):
+        await until(sessions, made.id, running)
+
+    class FullSink:
+        writable = False
+
+        def send(self, message: object) -> None:
+            """Takes nothing."""
+
+    target = TerminalTarget(stuck.id, 1, "127.0.0.1:1", "user:secret")
+    attachment = manager.terminals.attach(target, FullSink())
+    with manager.changes.subscribe(ada) as changes:
+        await sessions.stop(ada, stuck.id)
+        await until(sessions, stuck.id, at_rest)
+        await sessions.rename(ada, other.id, "renamed")
+        heard: set[str] = set()
+        async with asyncio.timeout(30):
+            while other.id not in heard:
+                heard |= await changes.wait(1)
+        assert not attachment.over.done(), "the news came before it was given up"
+        await attachment.over
+    attachment.leave()
 
 
 async def test_a_notification_that_is_lost_delays_and_loses_nothing(
