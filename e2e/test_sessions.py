@@ -39,13 +39,22 @@ async def test_what_is_typed_goes_into_visidata(url: str, ada: Person, browse: B
     await terminal.sees("penguins[152]", "Gentoo", "Biscoe")
 
 
-async def test_rename_and_delete_ask_in_a_dialog_and_escape_leaves_all_as_it_was(
+async def test_rename_stop_and_delete_ask_in_a_dialog_and_escape_leaves_all_as_it_was(
     url: str, ada: Person, browse: Browse
 ) -> None:
-    await ada.create(name="First", source={"sample": "penguins.csv"})
+    session_id = await ada.create(name="First", source={"sample": "penguins.csv"})
     page = await browse(ada)
     await page.goto(f"{url}/sessions")
     dialog = page.get_by_role("dialog")
+    await page.evaluate(f"fetch('/sessions/{session_id}/stay', {{ method: 'POST' }})")  # Counts as use.
+    await page.reload()
+    await expect(row(page, "First").locator("time").first).to_have_text("just now")
+    await page.get_by_role("button", name="Stop First").click()
+    await expect(dialog.get_by_role("link", name="Keep it running")).to_be_focused()
+    await expect(dialog).to_contain_text("changes that you have not saved are lost")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    await expect(row(page, "First")).to_contain_text("Running")
     await page.get_by_role("link", name="Rename First").click()
     await expect(dialog.get_by_label("New name")).to_be_focused()
     await dialog.get_by_label("New name").fill("   ")

@@ -21,6 +21,7 @@ from app.files import samples
 from app.files.names import openable, parse_path
 from app.sessions.models import Session, Source
 from app.web.context import hub
+from app.web.errors import wants_json
 from app.web.htmx import go, wants_fragment
 from app.web.limits import ADDRESS_RUNS, RUNS, limited
 from app.web.live import Page
@@ -194,9 +195,20 @@ async def start(session_id: str) -> ResponseReturnValue:
     return await _after(account, f"“{session.name}” is starting.")
 
 
+@blueprint.get("/<session_id>/stop")
+async def stop_form(session_id: str) -> ResponseReturnValue:
+    return await _dialog(
+        "_stop.html", "Stop a session", shown=await show(await hub().sessions.get(me().id, session_id))
+    )
+
+
 @blueprint.post("/<session_id>/stop")
 async def stop(session_id: str) -> ResponseReturnValue:
+    """Ends the run. Asks first where unsaved changes may be lost, unless `sure` says that the person was asked."""
     account = me()
+    session = await hub().sessions.get(account.id, session_id)
+    if not wants_json() and await _must_ask(session):
+        return await _ask(f"/sessions/{session.id}/stop", "_stop.html", shown=await show(session))
     session = await hub().sessions.stop(account.id, session_id)
     return await _after(account, f"“{session.name}” is stopping. {_kept(account)}")
 
@@ -221,9 +233,19 @@ async def delete(session_id: str) -> ResponseReturnValue:
     return await _after(account, f"“{session.name}” is deleted. {_kept(account)}")
 
 
+@blueprint.get("/<session_id>/stop-any")
+@admins_only
+async def stop_any_form(session_id: str) -> ResponseReturnValue:
+    return await _dialog("_stop_any.html", "Stop a session", **await _anyones(session_id))
+
+
 @blueprint.post("/<session_id>/stop-any")
 @admins_only
 async def stop_any(session_id: str) -> ResponseReturnValue:
+    """As `stop`, for a session of anybody's."""
+    session = await hub().sessions.get_any(session_id)
+    if await _must_ask(session):
+        return await _ask(f"/sessions/{session.id}/stop-any", "_stop_any.html", **await _anyones(session_id))
     session = await hub().sessions.stop_any(session_id)
     await flash(f"“{session.name}” is stopping.", "info")
     return go("/admin")
@@ -231,7 +253,7 @@ async def stop_any(session_id: str) -> ResponseReturnValue:
 
 async def _after(account: Account, message: str, *, form_key: bool = False) -> ResponseReturnValue:
     """The answer to an action that worked: the new list for htmx, the page again for a plain form."""
-    if request.accept_mimetypes.best == "application/json":
+    if wants_json():
         return Response("{}", content_type="application/json")
     if not wants_fragment():
         await flash(message, "info")
@@ -279,6 +301,28 @@ async def _dialog(template: str, title: str, **context: object) -> str:
     if wants_fragment():
         return await render_template(template, **context)
     return await render_template("dialog.html", body=template, title=title, **context)
+
+
+async def _must_ask(session: Session) -> bool:
+    """Whether stopping it may lose work that the person at this form was not asked about."""
+    used = Shown.of(session, hub().settings).may_have_changes or session.id in hub().terminals.typed_in
+    return used and (await request.form).get("sure") != "1"
+
+
+async def _ask(address: str, template: str, **context: object) -> ResponseReturnValue:
+    """The question before an action: in the page's dialog for htmx, else a page of its own at `address`."""
+    if not wants_fragment():
+        return go(address)
+    return Response(
+        await render_template(template, **context), 200, {"HX-Retarget": "#dialog", "HX-Reswap": "innerHTML"}
+    )
+
+
+async def _anyones(session_id: str) -> dict[str, object]:
+    """A session of anybody's, and its owner's e-mail (None: a guest's)."""
+    session = await hub().sessions.get_any(session_id)
+    owner = await hub().accounts.get(session.user_id)
+    return {"shown": Shown.of(session, hub().settings), "owner": owner.email if owner else None}
 
 
 def _kept(account: Account) -> str:

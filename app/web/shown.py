@@ -57,6 +57,11 @@ class Shown:
         return self.session.wanted is Wanted.RUNNING
 
     @property
+    def may_have_changes(self) -> bool:
+        """Whether it holds work that was perhaps not saved: it runs and was used. The Hub cannot see what VisiData holds."""
+        return self.session.shown is State.RUNNING and self.session.last_input_at is not None
+
+    @property
     def can_stay(self) -> bool:
         """Whether input would keep it from being stopped soon."""
         return self.ends_soon and self.stops_why == "idle"

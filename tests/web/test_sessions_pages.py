@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from serving import Browser, Site, serve
 
+from app.accounts.models import Account
 from app.errors import RuntimeFailure
 from app.runtimes.base import Reason, RunId
 from app.settings import Settings
@@ -52,7 +53,7 @@ async def test_without_a_script_every_action_leads_back_to_the_list_with_a_notic
     for action, form, notice in [
         ("rename", {"name": "Whales"}, "It is now called “Whales”."),
         ("stay", {}, "“Whales” stays."),
-        ("stop", {}, "“Whales” is stopping. Files in your home are kept."),
+        ("stop", {"sure": "1"}, "“Whales” is stopping. Files in your home are kept."),
         ("start", {}, "“Whales” is starting."),
         ("delete", {}, "“Whales” is deleted. Files in your home are kept."),
     ]:
@@ -73,7 +74,7 @@ async def test_by_htmx_every_action_answers_with_the_new_list_and_the_notice(sit
     for action, form, shows in [
         ("rename", {"name": "Whales"}, "Whales</a>"),
         ("stay", {}, "Running"),
-        ("stop", {}, "Stopping"),
+        ("stop", {"sure": "1"}, "Stopping"),
         ("start", {}, "Whales</a>"),
     ]:
         answer = await ada.post(f"/sessions/{session_id}/{action}", form, htmx=True)
@@ -213,6 +214,7 @@ async def test_other_peoples_sessions_are_not_there(site: Site) -> None:
         ("GET", "/state"),
         ("GET", "/rename"),
         ("GET", "/delete"),
+        ("GET", "/stop"),
         ("POST", "/rename"),
         ("POST", "/start"),
         ("POST", "/stop"),
@@ -256,6 +258,77 @@ async def test_why_a_session_is_not_running_is_told_with_the_way_on(site: Site) 
     assert again.location == f"/sessions/{session_id}"
     await site.until_state(account.id, session_id, "running")
     assert "could not be fetched" not in (await ada.get("/sessions")).text
+
+
+async def used(site: Site, account: Account, browser: Browser, name: str = "Penguins") -> str:
+    """A session that runs and that was typed in."""
+    session_id = await create(browser, name)
+    await site.until_state(account.id, session_id, "running")
+    await site.hub.sessions.note_input([session_id])
+    return session_id
+
+
+async def test_stopping_a_session_that_was_used_asks_first_with_and_without_a_script(site: Site) -> None:
+    """What VisiData holds and has not saved goes with it."""
+    account, ada = await site.person("ada@example.org")
+    session_id = await used(site, account, ada)
+    stop = f"/sessions/{session_id}/stop"
+    dialog = await ada.post(stop, {}, htmx=True)
+    assert (dialog.status, dialog.headers["HX-Retarget"]) == (200, "#dialog")
+    plain = await ada.post(stop, {})
+    assert (plain.status, plain.location) == (303, stop)
+    page = await ada.get(stop)
+    for asked in (dialog, page):
+        assert "Stop “Penguins”?" in asked.text
+        assert "changes that you have not saved are lost" in asked.text
+        assert "Your last input was just now." in asked.text
+        assert '<input type="hidden" name="sure" value="1">' in asked.text
+    assert (await site.hub.sessions.get(account.id, session_id)).wanted == "running", "a question stops nothing"
+    answer = await ada.post(stop, {"sure": "1"}, htmx=True)
+    assert "is stopping" in answer.text
+    await site.until_state(account.id, session_id, "stopped")
+
+
+async def test_stopping_a_session_that_nobody_used_or_that_is_over_asks_nothing(site: Site) -> None:
+    account, ada = await site.person("ada@example.org")
+    session_id = await create(ada)
+    await site.until_state(account.id, session_id, "running")
+    assert "is stopping" in (await ada.post(f"/sessions/{session_id}/stop", {}, htmx=True)).text
+    await site.until_state(account.id, session_id, "stopped")
+    assert "is stopping" in (await ada.post(f"/sessions/{session_id}/stop", {}, htmx=True)).text
+
+
+async def test_input_that_is_not_written_down_yet_counts_as_use(site: Site) -> None:
+    account, ada = await site.person("ada@example.org")
+    session_id = await create(ada)
+    await site.until_state(account.id, session_id, "running")
+    site.hub.terminals.typed_in.add(session_id)
+    assert "Stop “Penguins”?" in (await ada.post(f"/sessions/{session_id}/stop", {}, htmx=True)).text
+
+
+async def test_an_administrator_is_asked_too_and_told_whose_it_is(site: Site) -> None:
+    account, ada = await site.person("ada@example.org")
+    _, root = await site.person("root@example.org", admin=True)
+    session_id = await used(site, account, ada)
+    stop = f"/sessions/{session_id}/stop-any"
+    dialog = await root.post(stop, {}, htmx=True)
+    assert dialog.headers["HX-Retarget"] == "#dialog"
+    assert (await root.post(stop, {})).location == stop
+    for asked in (dialog, await root.get(stop)):
+        assert "It belongs to ada@example.org. The last input was just now." in asked.text
+        assert "changes that were not saved are lost" in asked.text
+    assert (await root.post(stop, {"sure": "1"})).location == "/admin"
+    await site.until_state(account.id, session_id, "stopped")
+
+
+async def test_a_session_that_was_never_used_has_no_last_input(site: Site) -> None:
+    account, ada = await site.person("ada@example.org")
+    session_id = await create(ada)
+    await site.until_state(account.id, session_id, "running")
+    cell = '<td data-label="Last input"><span class="quiet">–</span></td>'
+    assert cell in (await ada.get("/sessions")).text
+    await site.hub.sessions.note_input([session_id])
+    assert cell not in (await ada.get("/sessions")).text
 
 
 async def test_a_session_that_was_quit_says_so(site: Site) -> None:
