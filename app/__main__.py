@@ -19,7 +19,7 @@ from app.accounts.service import INVITE_LIFETIME, Accounts
 from app.aio import Supervisor
 from app.db.database import Database
 from app.doctor import findings
-from app.errors import HubError, SettingsError
+from app.errors import HubError, RuntimeFailure, SettingsError
 from app.lifecycle import installation
 from app.lifecycle.sweep import HOW_ON
 from app.output import complain, finish, say
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Callable[[Settings, argparse.Namespace], Awaitable[int]] = arguments.run
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(command(settings, arguments))  # type: ignore[arg-type]
-    except (SettingsError, HubError) as error:
+    except (SettingsError, HubError, RuntimeFailure) as error:
         complain(f"hub: {error}")
         return 2
     except KeyboardInterrupt:
@@ -72,8 +72,8 @@ async def serve(settings: Settings, _: argparse.Namespace) -> int:
 async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
     """The accounts of a Hub that may or may not be running."""
     database, tasks = Database(settings), Supervisor()
-    await database.start()
     try:
+        await database.start()
         await database.migrate()
         yield Accounts(settings, PrintMailer(), tasks)
     finally:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from app.accounts.models import Account
 from app.errors import HubError, SettingsError
-from app.factory import NOT_APART
 from app.files.names import size_text
+from app.preflight import NOT_APART, check_data_folder
 from app.runtimes.local import sandbox
 from app.settings import PROJECT, Settings, load_secret_key
 
@@ -54,11 +54,11 @@ async def findings(
 
 def _data_folder(settings: Settings) -> Finding:
     try:
+        check_data_folder(settings)
         load_secret_key(settings)
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(settings.data_dir).free
-    except OSError as error:
-        return "BAD", "data folder", f"{settings.data_dir}: {error.strerror}. Choose another with HUB_DATA_DIR."
+    except SettingsError as error:
+        return "BAD", "data folder", str(error)
     return "ok" if free > 10**9 else "BAD", "data folder", f"{settings.data_dir} ({size_text(free)} free)"
 
 

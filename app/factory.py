@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from argon2 import PasswordHasher
 from quart import Quart
 
+from app import preflight
 from app.accounts.mail import Mailer, PrintMailer, SmtpMailer
 from app.accounts.service import FIRST_LINK_LIFETIME, Accounts
 from app.aio import Supervisor, at_most
 from app.db.database import Database
-from app.errors import DatabaseOutage, SettingsError
+from app.errors import DatabaseOutage, HubError, RuntimeFailure, SettingsError
 from app.files.homes import Homes
 from app.files.names import size_text
 from app.files.samples import ensure_samples
@@ -22,7 +24,7 @@ from app.lifecycle import installation
 from app.lifecycle.manager import Manager
 from app.runtimes.base import Runtime
 from app.runtimes.local import sandbox
-from app.runtimes.local.runtime import LocalRuntime, readable
+from app.runtimes.local.runtime import LocalRuntime
 from app.sessions.changes import Changes
 from app.sessions.models import Session
 from app.sessions.service import Sessions
@@ -33,14 +35,15 @@ from app.web.context import Hub, SweepControl
 from app.web.live import LiveLists
 from app.web.shown import ago, exact
 
-NOT_APART = (
-    "Sessions are not kept apart: bubblewrap cannot be used here, so whoever has a session can do all that the Hub's own "
-    "user can. Install bubblewrap (on Debian: apt-get install bubblewrap) and restart the Hub."
-)
-
-
 HAND_OVER = 2.0  # Seconds for the manager to end its tasks and to release its leases; it bounds each by itself.
 PATIENCE = 1.0  # Seconds for each part to close. What it has not done by then, another replica or the next Hub does.
+
+
+class HubApp(Quart):
+    def log_exception(self, exception_info: Any) -> None:
+        """What an operator can put right is reported in a sentence by `hub serve`, without a traceback before it."""
+        if not isinstance(exception_info[1], SettingsError | HubError | RuntimeFailure):
+            super().log_exception(exception_info)
 
 
 def create_app(
@@ -56,7 +59,7 @@ def create_app(
     `mailer`, `runtime` and `hasher` are there for tests; by default the settings say which.
     """
     logging.getLogger("hub").setLevel(settings.log_level.upper())
-    app = Quart("app", template_folder=str(PROJECT / "templates"), static_folder=None)
+    app = HubApp("app", template_folder=str(PROJECT / "templates"), static_folder=None)
     app.secret_key = load_secret_key(settings)
     app.config["RESPONSE_TIMEOUT"] = None  # Downloads and live lists take as long as they take.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -111,13 +114,25 @@ def create_app(
 
     @app.before_serving
     async def start() -> None:
+        try:
+            await open_all()
+        except BaseException:
+            await stop()  # A start that fails leaves nothing running.
+            raise
+
+    async def open_all() -> None:
+        bwrap = None
+        if settings.runtime == "local" or settings.k8s_home == "shared":  # Else nothing of it is used.
+            await asyncio.to_thread(preflight.check_data_folder, settings)
+        if settings.runtime == "local" and runtime is None:
+            bwrap = await asyncio.to_thread(preflight.check_local_sessions, settings)
         say("Starting Postgres" if database.private else "Connecting to Postgres")
         await database.start()
         say("Bringing the tables up to date")
         await database.migrate()
         tasks.keep("watch the database", database.watch, most=5)
         tasks.keep("sweep homes", lambda: _sweep_homes(hub.homes))
-        chosen = runtime or await _make_runtime(settings, hub, await installation.get_id(), say)
+        chosen = runtime or await _make_runtime(settings, hub, bwrap, await installation.get_id(), say)
         managers.append(Manager(settings, database, chosen, hub.sessions, hub.changes, terminals))
         managers[0].start()
         if not await accounts.anybody():
@@ -158,39 +173,17 @@ async def _sweep_homes(homes: Homes) -> None:
         await asyncio.sleep(3600)
 
 
-async def _make_runtime(settings: Settings, hub: Hub, installation_id: str, say: Callable[[str], None]) -> Runtime:
+async def _make_runtime(
+    settings: Settings, hub: Hub, bwrap: sandbox.Bwrap | None, installation_id: str, say: Callable[[str], None]
+) -> Runtime:
     if settings.runtime == "kubernetes":
         from app.runtimes.kubernetes.runtime import KubernetesRuntime  # Slow, and for clusters alone.
 
         say(f"Connecting to Kubernetes, namespace {settings.k8s_namespace}")
         homes = hub.homes if settings.k8s_home == "shared" else None
         return await KubernetesRuntime.connect(settings, installation_id, homes)
-    bwrap = await asyncio.to_thread(_find_sandbox, settings)
     if bwrap is None:
-        hub.warnings.append(NOT_APART)
+        hub.warnings.append(preflight.NOT_APART)
     say("Looking for the sample data sets")
     samples = await asyncio.to_thread(ensure_samples, settings.data_dir, settings.session_python)
     return LocalRuntime(settings, samples=samples, bwrap=bwrap, delete_home=hub.homes.delete_home)
-
-
-def _find_sandbox(settings: Settings) -> sandbox.Bwrap | None:
-    """How to call bubblewrap. Raises SettingsError where sessions would not be kept apart from more than this machine."""
-    if settings.sandbox != "none" and (bwrap := sandbox.usable()) is not None:
-        inside = sandbox.within(settings.data_dir, readable(settings.session_python))
-        if inside is not None:
-            raise SettingsError(
-                f"HUB_DATA_DIR={settings.data_dir} lies in {inside}, which every session may read. Choose another folder."
-            )
-        return bwrap
-    if settings.sandbox == "bubblewrap":
-        raise SettingsError(
-            "HUB_SANDBOX=bubblewrap, but bubblewrap cannot be used here. Install it, or allow user namespaces."
-        )
-    if settings.exposed and not settings.allow_unsandboxed_bind:
-        raise SettingsError(
-            f"HUB_BIND={settings.bind}, HUB_PUBLIC_URL={settings.public_url} and HUB_TRUSTED_PROXIES="
-            f"{settings.trusted_proxies} let other machines in, and without bubblewrap sessions are not kept apart. "
-            "Install bubblewrap (`hub doctor` says whether it works), or serve this machine alone, or set "
-            "HUB_ALLOW_UNSANDBOXED_BIND=true if everybody who can reach the Hub may do all that its user can."
-        )
-    return None

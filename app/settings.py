@@ -350,12 +350,22 @@ def load_secret_key(settings: Settings) -> str:
     if settings.secret_key:
         return settings.secret_key
     path = settings.data_dir / "secret_key"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
-        # Several processes may start at once; the lock goes when the file is closed, with the key written.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        key = file.read().strip()
-        if not key:
-            key = secrets.token_urlsafe(48)
-            file.write(key)
-        return key
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+            # Several processes may start at once; the lock goes when the file is closed, with the key written.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            key = file.read().strip()
+            if not key:
+                key = secrets.token_urlsafe(48)
+                file.write(key)
+            return key
+    except OSError as error:
+        raise data_folder_unusable(settings, error) from error
+
+
+def data_folder_unusable(settings: Settings, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"HUB_DATA_DIR={settings.data_dir}: {(error.strerror or str(error)).lower()} ({error.filename or 'data folder'}). "
+        "Choose a folder that the Hub's user can write to."
+    )

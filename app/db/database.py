@@ -51,7 +51,12 @@ class Database:
         Raises SettingsError where HUB_DATABASE_URL does not lead to a Postgres.
         """
         if self.private is not None:
-            self.engine.config["dsn"] = await asyncio.to_thread(self.private.start)
+            starting = asyncio.create_task(asyncio.to_thread(self.private.start))
+            try:
+                self.engine.config["dsn"] = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                await asyncio.wait({starting})  # A thread cannot be cancelled, and what it starts is stopped by `stop`.
+                raise
         try:
             # A least number of connections would have asyncpg log a traceback whenever it cannot be kept.
             await self.engine.start_connection_pool(

@@ -109,6 +109,10 @@ class PrivatePostgres:
                     if joined:
                         self._leave()
                     raise
+        except (FileExistsError, NotADirectoryError) as error:
+            raise SettingsError(
+                f"HUB_DATA_DIR: {error.filename or self._home} is not a folder. Choose another one."
+            ) from error
         except PermissionError as error:
             raise SettingsError(
                 f"{error.filename or self._home} belongs to somebody else: the private Postgres was made by another "
