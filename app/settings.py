@@ -222,6 +222,11 @@ class Settings:
         None,
         "A YAML file that is merged into each session's pod: tolerations, pull secrets, volumes and the like.",
     )
+    k8s_scheduling_timeout: timedelta = _option(
+        _duration,
+        timedelta(minutes=10),
+        "How long a start may wait for the cluster: for a machine with room, a volume or the image.",
+    )
     k8s_port: int = _option(_count, 8080, "The port of a session's terminal, in its pod.")
     k8s_memory: int = _option(_size, 1 << 30, "Memory that a session has for itself.")
     k8s_cpu: float = _option(_cores, 2.0, "Most processor cores that a session may use.")
@@ -273,7 +278,14 @@ class Settings:
         for name in ("memory", "tmp_size", "home_size"):
             if getattr(self, f"k8s_{name}") < 1 << 20:
                 raise SettingsError(f"HUB_K8S_{name.upper()} takes a size of 1M or more.")
-        for name in ("idle_timeout", "max_age", "start_timeout", "login_lifetime", "guest_lifetime"):
+        for name in (
+            "idle_timeout",
+            "max_age",
+            "start_timeout",
+            "login_lifetime",
+            "guest_lifetime",
+            "k8s_scheduling_timeout",
+        ):
             if getattr(self, name) <= timedelta(0):
                 raise SettingsError(f"HUB_{name.upper()} takes a length of time above zero.")
         if not self.public_url:

@@ -81,6 +81,8 @@ class Session(Table, tablename="sessions"):
     queued_at = Timestamptz(null=True, default=None)
     put_back_at = Timestamptz(null=True, default=None, help_text="When there was no room for it after all.")
     launched_at = Timestamptz(null=True, default=None)
+    counted_from = Timestamptz(null=True, default=None, help_text="Since when the present part of the start counts.")
+    start_waits = Boolean(default=False, help_text="Whether that part is the wait for the cluster.")
     started_at = Timestamptz(null=True, default=None)
     last_input_at = Timestamptz(null=True, default=None)
     ended_at = Timestamptz(null=True, default=None)

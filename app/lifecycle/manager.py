@@ -238,6 +238,9 @@ class Manager:
                 again, failed, self._room = None, False, True
             else:
                 log.warning("session %s: %s; trying again", session.id, error.message)
+                if session.state is State.STARTING and error.reason == Reason.LOST:
+                    with contextlib.suppress(Exception):  # The time that the runtime is away does not count.
+                        await queries.restart_clock(session, self.replica)
                 if session.detail != error.message:
                     with contextlib.suppress(Exception):  # It is only for the page.
                         await queries.note_trouble(session, self.replica, detail=error.message)
@@ -295,9 +298,8 @@ class Manager:
                 return None
 
     async def _launch(self, session: Session) -> timedelta | None:
-        if self._overdue(session):
-            await self._give_up(session)
-            return None
+        if session.attempts and self._overdue(session):  # One that no replica has tried is tried first, however late.
+            return await self._give_up(session)
         assert session.credential is not None  # noqa: S101  (set in the statement that made it `starting`)
         spec = RunSpec(session.run, str(session.user_id), session.credential, session.source, session.guest)
         seen = await self._take_warm(session, spec) or await self.runtime.launch(spec)
@@ -335,35 +337,49 @@ class Manager:
     async def _wait_for_start(self, session: Session, seen: Observed | None) -> timedelta | None:
         if session.state is not State.STARTING:
             return None
+        if self.runtime.away:  # A start may go on meanwhile, unseen: this time does not count.
+            await queries.restart_clock(session, self.replica)
+            return START_LOOK
+        if seen is not None and seen.waits != session.start_clock[1]:  # Another limit holds, counted from now on.
+            await self._note_progress(session, seen)
+            return START_LOOK
         if self._overdue(session):
-            await self._give_up(session)
-            return None
+            return await self._give_up(session)
         if seen is not None and (seen.uid, seen.detail) != (session.run_uid, session.detail):
-            await queries.note_progress(session, self.replica, uid=seen.uid, detail=seen.detail)
+            await self._note_progress(session, seen)
         left = self._left(session)
         return START_LOOK if left is None else min(START_LOOK, max(left, timedelta(seconds=0.1)))
+
+    async def _note_progress(self, session: Session, seen: Observed) -> None:
+        await queries.note_progress(session, self.replica, uid=seen.uid, detail=seen.detail, waits=seen.waits)
 
     def _overdue(self, session: Session) -> bool:
         left = self._left(session)
         return left is not None and left < timedelta(0)
 
     def _left(self, session: Session) -> timedelta | None:
-        """How long a start may still take."""
+        """How long the present part of a start may still take."""
         # By Postgres's clock alone: a replica whose own is wrong must not fail every start.
-        if session.launched_at is None or session.read_at is None:
+        since, waits = session.start_clock
+        if since is None or session.read_at is None:
             return None
-        return self.settings.start_timeout - (session.read_at - session.launched_at)
+        limit = self.settings.k8s_scheduling_timeout if waits else self.settings.start_timeout
+        return limit - (session.read_at - since)
 
-    async def _give_up(self, session: Session) -> None:
+    async def _give_up(self, session: Session) -> timedelta | None:
         # What was heard last may be old: one direct look, before somebody's session fails for nothing.
         seen = await self.runtime.look(session.run, session.run_uid)
         if seen is not None and seen.phase is Phase.RUNNING:
             await self._running(session, seen)
-            return
+            return None
+        if seen is not None and seen.phase is Phase.PENDING and seen.waits != session.start_clock[1]:
+            await self._note_progress(session, seen)
+            return START_LOOK
         await self.runtime.stop(session.run, seen.uid if seen else None, self.settings.stop_grace.total_seconds())
         detail = f"It was last seen at: {seen.detail}." if seen and seen.detail else ""
         reason = (seen.reason if seen else None) or Reason.START_TIMEOUT  # What held it up, where that is known.
         await self._ended(session, state=State.FAILED, reason=reason, detail=detail)
+        return None
 
     async def _running(self, session: Session, seen: Observed | None) -> None:
         if seen is not None and seen.address is not None:

@@ -202,19 +202,31 @@ async def note_address(session: Session, replica: str, *, address: str | None) -
     )
 
 
-async def note_progress(session: Session, replica: str, *, uid: str, detail: str) -> None:
-    """What a starting run is doing, for the page."""
+async def note_progress(session: Session, replica: str, *, uid: str, detail: str, waits: bool = False) -> None:
+    """What a starting run is doing, for the page. Another part of the start (`waits`) is timed from now on."""
     await Row.raw(
-        """UPDATE sessions SET run_uid = {}, detail = {}
-           WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'starting'
-             AND (run_uid IS DISTINCT FROM {} OR detail <> {})""",
+        """UPDATE sessions SET run_uid = {}, detail = {}, start_waits = {},
+             counted_from = CASE WHEN {} THEN now() ELSE counted_from END
+           WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'starting'""",
         uid,
         detail,
+        waits,
+        session.start_clock[1] != waits,
         session.id,
         session.generation,
         replica,
-        uid,
-        detail,
+    )
+
+
+async def restart_clock(session: Session, replica: str) -> None:
+    """The runtime does not answer: the present part of the start is timed from now on."""
+    await Row.raw(
+        """UPDATE sessions SET counted_from = now(), start_waits = {}
+           WHERE id = {} AND generation = {} AND lease_by = {} AND state = 'starting'""",
+        session.start_clock[1],
+        session.id,
+        session.generation,
+        replica,
     )
 
 

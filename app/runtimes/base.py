@@ -26,6 +26,7 @@ class Reason(StrEnum):
     EVICTED = "evicted"
     IMAGE_UNAVAILABLE = "image_unavailable"
     NO_ROOM = "no_room"
+    NO_VOLUME = "no_volume"
     START_TIMEOUT = "start_timeout"
     LOST = "lost"
     MACHINE_RESTARTED = "machine_restarted"
@@ -83,7 +84,8 @@ class Observed:
     the same name. `reason` is why it ended or, while PENDING, what it is held up by, if anything. `detail` is a short
     sentence for the person: progress while PENDING, the cause once ENDED. `credential` is set while RUNNING where the
     run has one from birth, and not the one that it was launched with: where it was kept warm. `unclaimed`: it does not
-    say whose it is, so only a session's row can; without one it is left alone.
+    say whose it is, so only a session's row can; without one it is left alone. `waits`, while PENDING: for the place
+    where runs live (a machine with room, a volume, the image); nothing of it has begun.
     """
 
     run: RunId
@@ -94,6 +96,7 @@ class Observed:
     detail: str = ""
     credential: str | None = field(default=None, repr=False)
     unclaimed: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,10 @@ class Runtime(Protocol):
     @property
     def synced_at(self) -> float | None:
         """When `observe` last heard from where the runs live (time.monotonic()); None before the first full list."""
+
+    @property
+    def away(self) -> bool:
+        """Whether the place where runs live does not answer at the moment, so that nothing is known of them."""
 
     @property
     def foreign_runs(self) -> int:

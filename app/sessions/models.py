@@ -40,6 +40,8 @@ class Session:
     last_input_at: datetime | None
     ended_at: datetime | None
     attempts: int
+    counted_from: datetime | None = None
+    start_waits: bool = False
     # Only where a manager has read it to act on it:
     read_at: datetime | None = None  # When, by Postgres's clock.
     guest: bool = False  # Whether it is a guest's.
@@ -68,6 +70,8 @@ class Session:
             last_input_at=row["last_input_at"],
             ended_at=row["ended_at"],
             attempts=row["attempts"],
+            counted_from=row["counted_from"],
+            start_waits=row["start_waits"],
             read_at=row.get("read_at"),
             guest=bool(row.get("guest")),
         )
@@ -75,6 +79,13 @@ class Session:
     @property
     def run(self) -> RunId:
         return RunId(self.id, self.generation)
+
+    @property
+    def start_clock(self) -> tuple[datetime | None, bool]:
+        """Since when the present part of its start counts, and whether that part is the wait for the cluster."""
+        if self.launched_at is None or self.counted_from is None or self.counted_from < self.launched_at:
+            return self.launched_at, False  # What is written there is of an earlier start.
+        return self.counted_from, self.start_waits
 
     @property
     def shown(self) -> State:

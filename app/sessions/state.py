@@ -143,6 +143,7 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.EVICTED: "It was stopped for want of room on its machine. Start it again.",
     Reason.IMAGE_UNAVAILABLE: "Its program could not be fetched. An administrator has to look.",
     Reason.NO_ROOM: "There is no room for it just now. Try again in a while.",
+    Reason.NO_VOLUME: "Its volume was not provided. Start it again; if that fails too, an administrator has to look.",
     Reason.START_TIMEOUT: "It did not start in time. Start it again; if that fails too, an administrator has to look.",
     Reason.LOST: "It is gone, and nobody here asked for that: its machine may have been restarted. Start it again.",
     Reason.MACHINE_RESTARTED: "Its machine restarted. Start it again.",

@@ -134,7 +134,7 @@ async def test_an_image_that_does_not_exist_is_told_within_seconds(open_desk: Op
 
 async def test_no_machine_with_room_is_told_while_waiting_and_a_stop_works(open_desk: OpenDesk, place: Place) -> None:
     # The node that has 11 cores free for one session has yet to be tried on.
-    async with open_desk(HUB_K8S_CPU_REQUEST="11", HUB_K8S_CPU="11", HUB_START_TIMEOUT="15s") as desk:
+    async with open_desk(HUB_K8S_CPU_REQUEST="11", HUB_K8S_CPU="11", HUB_K8S_SCHEDULING_TIMEOUT="15s") as desk:
         session_id = await desk.create(state="starting")
         page, _ = await desk.look_at(session_id)
         await reads(page, "No machine has room for it yet", "Insufficient cpu", within=10)

@@ -262,7 +262,9 @@ async def test_started_again_while_it_stops_it_runs_again_in_a_new_run(
 async def time_is_up(manager: Manager, session_id: str) -> None:
     """As if the session's start had begun long ago."""
     await Row.raw(
-        "UPDATE sessions SET launched_at = launched_at - interval '1 hour', due_at = now() WHERE id = {}", session_id
+        """UPDATE sessions SET launched_at = launched_at - interval '1 hour',
+             counted_from = counted_from - interval '1 hour', due_at = now() WHERE id = {}""",
+        session_id,
     )
     manager.wake()
 
@@ -280,6 +282,85 @@ async def test_a_start_that_takes_too_long_fails_says_so_and_leaves_nothing(
     assert (ended.state, ended.reason) == (State.FAILED, Reason.START_TIMEOUT)
     assert "Held" in ended.detail
     assert world.living() == []
+
+
+async def looked_at(session_id: str) -> None:
+    """A manager has looked at the session since it was due."""
+    async with asyncio.timeout(30):
+        while await Row.raw("SELECT 1 FROM sessions WHERE id = {} AND (due_at <= now() OR lease_by <> '')", session_id):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_start_that_waits_for_the_cluster_has_a_limit_of_its_own_and_its_full_time_after_that(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, make_settings: Callable[..., Settings], world: World
+) -> None:
+    """No machine has room, or the image is being fetched: an autoscaler and a first pull take minutes."""
+    runtime = FakeRuntime(world)
+    runtime.hold(waits=True)
+    manager = make_manager(runtime, make_settings(k8s_scheduling_timeout=timedelta(hours=2)))
+    made = await a_session(sessions, ada)
+    session = await until(sessions, made.id, lambda session: session.start_waits)
+    await time_is_up(manager, made.id)
+    await looked_at(made.id)
+    assert (await sessions.get_any(made.id)).state is State.STARTING
+    begun = replace(world.runs[session.run], waits=False, detail="Starting VisiData")
+    world.put(begun)
+    await until(sessions, made.id, lambda session: session.detail == "Starting VisiData")
+    await looked_at(made.id)
+    assert (await sessions.get_any(made.id)).state is State.STARTING
+    runtime.let_go()
+    await until(sessions, made.id, running)
+
+
+async def test_a_cluster_that_stays_full_is_told_when_the_wait_is_over(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
+) -> None:
+    runtime = FakeRuntime(world)
+    runtime.hold(waits=True)
+    manager = make_manager(runtime)
+    made = await a_session(sessions, ada)
+    session = await until(sessions, made.id, lambda session: session.start_waits)
+    world.put(replace(world.runs[session.run], reason=Reason.NO_ROOM, detail="No machine has room for it yet"))
+    await until(sessions, made.id, lambda session: "No machine" in session.detail)
+    await time_is_up(manager, made.id)
+    ended = await until(sessions, made.id, at_rest)
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.NO_ROOM)
+    assert "No machine has room" in ended.detail
+    assert world.living() == []
+
+
+async def test_the_time_that_the_cluster_is_away_does_not_count_for_a_start(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
+) -> None:
+    runtime = FakeRuntime(world)
+    runtime.hold()
+    manager = make_manager(runtime)
+    made = await a_session(sessions, ada)
+    await until(sessions, made.id, lambda session: "Held" in session.detail)
+    runtime.away = True
+    await time_is_up(manager, made.id)
+    await looked_at(made.id)
+    runtime.away = False  # It is back, and has not said yet that the run is ready.
+    await Row.raw("UPDATE sessions SET due_at = now() WHERE id = {}", made.id)
+    manager.wake()
+    await looked_at(made.id)
+    assert (await sessions.get_any(made.id)).state is State.STARTING
+    runtime.let_go()
+    await until(sessions, made.id, running)
+
+
+async def test_a_start_that_could_not_be_asked_for_is_asked_for_once_the_cluster_is_back(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World
+) -> None:
+    runtime = FakeRuntime(world)
+    runtime.fail(RuntimeFailure("The cluster does not answer just now.", reason=Reason.LOST, retry=True))
+    manager = make_manager(runtime, start=False)
+    made = await a_session(sessions, ada)
+    await queries.admit(10)
+    await Row.raw("UPDATE sessions SET launched_at = now() - interval '1 hour'")  # No replica was there for an hour.
+    manager.start()
+    await until(sessions, made.id, running)
+    assert world.launched == 1
 
 
 async def test_a_refusal_is_shown_at_once_in_its_own_words(

@@ -49,7 +49,8 @@ class FakeRuntime:
         self.foreign = 0
         self.asked = 0  # Launches, those that failed too.
         self._failures: list[RuntimeFailure] = []
-        self._held = False
+        self._held = self._waits = False
+        self.away = False
         self._synced_at: float | None = None
 
     # Faults
@@ -57,8 +58,9 @@ class FakeRuntime:
     def fail(self, *failures: RuntimeFailure) -> None:
         self._failures.extend(failures)
 
-    def hold(self) -> None:
-        self._held = True
+    def hold(self, *, waits: bool = False) -> None:
+        """New runs stay pending. `waits`: for the place where runs live."""
+        self._held, self._waits = True, waits
 
     def let_go(self) -> None:
         self._held = False
@@ -94,7 +96,7 @@ class FakeRuntime:
         self.world.started[spec.run] += 1
         uid = f"uid-{self.world.launched}"
         if self._held:
-            self.world.put(Observed(spec.run, Phase.PENDING, uid, detail="Held"))
+            self.world.put(Observed(spec.run, Phase.PENDING, uid, detail="Held", waits=self._waits))
         else:
             self.world.put(Observed(spec.run, Phase.RUNNING, uid, address=self.address))
         return self.world.runs[spec.run]

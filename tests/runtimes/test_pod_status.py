@@ -72,6 +72,36 @@ def disrupted(reason: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
+    ("pod", "waits"),
+    [
+        (a_pod(), True),
+        (a_pod(NO_ROOM), True),
+        (a_pod(SCHEDULED, state=waiting("ContainerCreating")), True),
+        (a_pod(SCHEDULED, state=waiting("ErrImagePull", "registry: 503")), True),
+        (a_pod(SCHEDULED, NOT_READY, phase="Running", state=RUNNING, podIP="10.1.2.3"), False),
+    ],
+)
+def test_until_its_container_runs_a_start_waits_for_the_cluster(pod: dict[str, Any], waits: bool) -> None:
+    assert read(pod).waits is waits
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "0/1 nodes are available: 1 pod has unbound immediate PersistentVolumeClaims.",
+        '0/1 nodes are available: 1 persistentvolumeclaim "home-1" not found.',
+        "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind.",
+        "0/3 nodes are available: 3 node(s) had volume node affinity conflict.",
+    ],
+)
+def test_a_volume_that_is_not_there_is_called_that_and_not_want_of_room(message: str) -> None:
+    seen = read(a_pod({**NO_ROOM, "message": message}))
+    assert (seen.phase, seen.reason) == (Phase.PENDING, Reason.NO_VOLUME)
+    assert seen.detail.startswith("Its volume is not ready yet")
+    assert not status.finds_no_room(seen), "warm pods are not given up for it"
+
+
+@pytest.mark.parametrize(
     ("pod", "held_up", "words"),
     [
         ({"metadata": {"uid": "u1"}}, None, "Looking for a machine"),

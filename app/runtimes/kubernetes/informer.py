@@ -40,6 +40,7 @@ class Informer:
         watch_time: float = WATCH_TIME,
     ) -> None:
         self.synced_at: float | None = None
+        self.failing = False  # Whether the last list or watch failed, and none has begun since.
         self._cluster = cluster
         self._selector = selector
         self._known = known
@@ -63,6 +64,7 @@ class Informer:
                 self._version = None
                 log.info("the watch's version has expired; listing all pods again")
             except RuntimeFailure as failure:
+                self.failing = True
                 wait = getattr(failure, "wait", 0.0)
                 failures = 0 if self._heard else failures + 1
                 log.warning("following the pods: %s (%s in a row)", failure.message, failures)
@@ -86,6 +88,7 @@ class Informer:
         async with aclosing(events):  # type: ignore[type-var]
             async for event in events:
                 self.synced_at = time.monotonic()
+                self.failing = False
                 if event is None:
                     continue
                 self._heard = True

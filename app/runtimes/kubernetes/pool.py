@@ -33,6 +33,7 @@ class Warm:
     going: bool
     created_at: datetime
     detail: str = ""
+    waits: bool = False  # For a machine, a volume or the image.
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def read(pod: Pod, pool: str, port: int) -> Warm:
         going=status.is_going(pod),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).astimezone(UTC),
         detail=seen.detail,
+        waits=seen.waits,
     )
 
 
@@ -69,19 +71,27 @@ def is_ready(warm: Warm, pool: str) -> bool:
 
 
 def plan(
-    there: Collection[tuple[Warm, float]], pool: str, count: int, *, now: datetime, patience: float, in_want: bool
+    there: Collection[tuple[Warm, float]],
+    pool: str,
+    count: int,
+    *,
+    now: datetime,
+    patience: float,
+    in_want: bool,
+    scheduling: float = 0.0,
 ) -> Plan:
     """What brings the pods that are there (each with the seconds that this replica has known it) to `count`.
 
-    `patience`: seconds that one may take to get ready. `in_want`: a person's pod finds no room, which goes before: one
-    of these is given up for it.
+    `patience`: seconds that one may take to get ready, and `scheduling` while it waits for the cluster. `in_want`: a
+    person's pod finds no room, which goes before: one of these is given up for it.
     """
     staying = [(warm, known_for) for warm, known_for in there if not warm.going]
     fitting = [(warm, known_for) for warm, known_for in staying if warm.pool == pool and not warm.crowded]
     broken = [
         warm
         for warm, known_for in fitting
-        if warm.phase is Phase.ENDED or (warm.phase is Phase.PENDING and known_for > patience)
+        if warm.phase is Phase.ENDED
+        or (warm.phase is Phase.PENDING and known_for > (max(patience, scheduling) if warm.waits else patience))
     ]
     drop = [warm for warm, _ in staying if warm.pool != pool or warm.crowded or warm in broken]
     crowded = in_want or any(warm.crowded for warm in drop)

@@ -174,6 +174,10 @@ class KubernetesRuntime:
         return self._informer.synced_at
 
     @property
+    def away(self) -> bool:
+        return self._informer.failing
+
+    @property
     def foreign_runs(self) -> int:
         return self._known.foreign
 
@@ -224,6 +228,7 @@ class KubernetesRuntime:
             count,
             now=datetime.now(UTC),
             patience=self._settings.start_timeout.total_seconds(),
+            scheduling=self._settings.k8s_scheduling_timeout.total_seconds(),
             in_want=self._known.in_want,
         )
         for warm in plan.drop:

@@ -64,6 +64,8 @@ _CANNOT_START = {
 _VERDICT = re.compile(
     r"exceeded quota|violates PodSecurity|denied the request|denied request|m(?:ax|in)imum \S+ usage per|must specify"
 )
+# Words of the scheduler about a claim that is not bound, not there, or bound where the pod cannot run.
+_VOLUME = re.compile(r"persistent ?volume|volume node affinity|VolumeBinding|max volume count", re.IGNORECASE)
 _NEVER_STARTED = {"ContainerCannotRun", "StartError"}  # Why a container that never ran is terminated.
 _TOLD = {"quit": Reason.QUIT, "crashed": Reason.CRASHED, "out_of_memory": Reason.OUT_OF_MEMORY}
 
@@ -80,7 +82,9 @@ def observed(pod: Pod, run: RunId, port: int, *, asked: bool = False) -> Observe
         host = f"[{address}]" if ":" in address else address
         return Observed(run, Phase.RUNNING, uid, address=f"{host}:{port}", credential=_own_credential(pod))
     held_up, detail = _progress(pod)
-    return Observed(run, Phase.PENDING, uid, reason=held_up, detail=detail)
+    # Until the session's own container runs, all time is the cluster's: to find a machine, bind volumes, fetch images.
+    waits = "running" not in (_main(pod).get("state") or {})
+    return Observed(run, Phase.PENDING, uid, reason=held_up, detail=detail, waits=waits)
 
 
 def deleted(pod: Pod, run: RunId, port: int, *, asked: bool) -> Observed:
@@ -198,7 +202,10 @@ def _progress(pod: Pod) -> tuple[Reason | None, str]:
     """What a run that is starting is held up by, if anything, and how far it has got."""
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("reason") == "Unschedulable":
-        return Reason.NO_ROOM, f"No machine has room for it yet: {_short(scheduled.get('message'))}"
+        words = _short(scheduled.get("message"))
+        if _VOLUME.search(words):
+            return Reason.NO_VOLUME, f"Its volume is not ready yet: {words}"
+        return Reason.NO_ROOM, f"No machine has room for it yet: {words}"
     if scheduled.get("status") != "True":
         return None, "Looking for a machine"
     for container in _containers(pod):
@@ -212,7 +219,7 @@ def _progress(pod: Pod) -> tuple[Reason | None, str]:
     if _condition(pod, "PodReadyToStartContainers").get("status") == "True":
         return None, "The machine is ready; fetching VisiData, if it has to be"
     # Before 1.29 Kubernetes says nothing more until the container runs.
-    return None, "A machine was found, and is being made ready"
+    return None, "A machine was found, and is being made ready; it may have to fetch VisiData first"
 
 
 def _listens(pod: Pod) -> bool:

@@ -140,6 +140,10 @@ class LocalRuntime:
         return self._synced_at
 
     @property
+    def away(self) -> bool:
+        return False
+
+    @property
     def foreign_runs(self) -> int:
         return 0  # The data folder is one installation's.
 
