@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -192,3 +193,118 @@ def test_a_zstandard_file_is_read_to_its_end_and_vds_opens_again(tmp_path: Path)
     kept, two = open_files(tmp_path, ["kept.vds.zst", "two.csv.zst"])
     assert (kept.sheets[0].names, kept.sheets[0].rows[0]) == (["Name", "Ort", "Betrag"], ["Ada", "Köln", "1.234,56"])
     assert two.rows == [["1"], ["2"]]
+
+
+# Names that say one thing, and bytes that say another
+
+
+def test_a_misnamed_file_is_named_as_what_it_is_and_opens_as_that(cases: dict[str, Opened]) -> None:
+    html = cases["sheet-html-named.xls"]
+    assert "sheet-html-named.xls is HTML, not Excel (xls): opened as what it is" in html.said
+    assert (html.sheets[0].names, html.sheets[0].rows) == (["a", "b"], [["1", "2"]])
+    table = cases["really-csv.xlsx"]
+    assert "really-csv.xlsx is CSV, not Excel (xlsx): opened as what it is" in table.said
+    assert table.names == ["item", "amount", "when", "qty"]
+    assert table.rows[2] == ["plum", "2,5", "31.12.2024", ""]
+
+
+def test_an_encrypted_file_says_so_until_another_takes_its_place(cases: dict[str, Opened]) -> None:
+    opened = cases["encrypted.xlsx"]
+    assert opened.problem == "encrypted: save it without a password in the program that made it"
+    assert "encrypted" in opened.status
+
+
+def test_other_misnamed_files(tmp_path: Path) -> None:
+    workbook = (CASES / "sheet-names.xlsx").read_bytes()
+    (tmp_path / "workbook.csv").write_bytes(workbook)
+    (tmp_path / "cut.xlsx").write_bytes(workbook[:3000])
+    (tmp_path / "empty.xlsx").touch()
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "packed.csv").write_bytes(gzip.compress(b"n;m\n1;2\n"))
+    (tmp_path / "plain.csv.gz").write_bytes(b"n;m\n1;2\n")
+    (tmp_path / "page.csv").write_text("<!DOCTYPE html><html><body>Please log in</body></html>")
+    (tmp_path / "text.parquet").write_text("just text\n")
+    with zipfile.ZipFile(tmp_path / "secret.ods", "w") as file:
+        file.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        file.writestr("META-INF/manifest.xml", "<manifest:encryption-data/>")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    opened = dict(zip(names, open_files(tmp_path, names), strict=True))
+    assert opened["workbook.csv"].sheets[0].name == "workbook_a+b c"
+    assert opened["cut.xlsx"].problem == "damaged or cut off: get the file again"
+    assert opened["empty.xlsx"].problem == "the file is empty"
+    assert (opened["empty.csv"].problem, opened["empty.csv"].rows) == (None, [])
+    assert opened["packed.csv"].rows == opened["plain.csv.gz"].rows == [["1", "2"]]
+    assert "packed.csv is compressed (gzip): opened as the csv inside" in opened["packed.csv"].said
+    assert "plain.csv.gz is not compressed, whatever its name says" in opened["plain.csv.gz"].said
+    assert "page.csv is HTML, not CSV: opened as what it is" in opened["page.csv"].said
+    assert opened["text.parquet"].rows == [["just text"]]
+    assert opened["secret.ods"].problem is not None and opened["secret.ods"].problem.startswith("encrypted")
+
+
+def test_a_type_that_the_person_chose_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "table.xls").write_text("a,b\n1,2\n")
+    (tmp_path / ".visidatarc").write_text("vd.options.set('filetype', 'txt', Path('table.xls'), cmdlog=False)\n")
+    (opened,) = open_files(tmp_path, ["table.xls"])
+    assert opened.rows == [["a,b"], ["1,2"]]
+
+
+# Workbooks
+
+
+def test_a_workbook_shows_all_its_cells_whatever_it_says_of_its_size(cases: dict[str, Opened]) -> None:
+    for name in ("sheet-dimension-says-a1.xlsx", "sheet-no-dimension.xlsx"):
+        (sheet,) = cases[name].sheets
+        assert (sheet.names, len(sheet.rows)) == (["when", "amount", "what"], 5)
+        assert sheet.rows[4][1:] == ["7.5", "row 5"]
+    (dates,) = cases["sheet-dates-1904.xlsx"].sheets
+    assert dates.rows[0][0].startswith("2024-02-29")
+
+
+def test_formulas_whose_results_are_missing_are_counted(cases: dict[str, Opened]) -> None:
+    (sheet,) = cases["sheet-formulas-without-results.xlsx"].sheets
+    assert sheet.problem == "8 formulas have no stored result"
+    assert sheet.problem in sheet.status
+    (sheet,) = cases["sheet-formulas-with-results.xlsx"].sheets
+    assert [row[1] for row in sheet.rows] == ["4", "6", "8", "10"]
+
+
+# Names
+
+
+def test_every_name_opens_the_file_of_that_name(tmp_path: Path) -> None:
+    names = json.loads((CASES / "file-names.json").read_text())
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(gzip.compress(b"%d" % number) if name.endswith(".gz") else b"%d" % number)
+    for given in (lambda name: f"./{name}", lambda name: str(tmp_path / name)):
+        for name, opened in zip(names, open_files(tmp_path, [given(name) for name in names]), strict=True):
+            text = str(opened.names) + str(opened.rows)
+            assert str(names.index(name)) in text, (name, opened)
+    clicked = OPEN_ALL.replace(
+        "for path in json", "folder = vd.openSource('.')\nfolder.options.dir_hidden = True\nvd.sync(folder.ensureLoaded())\n"
+        "rows = {row.name: row for row in folder.rows}\nopen_it = vd.openSource\n"
+        "vd.openSource = lambda it, create: open_it(rows[it], filetype=rows[it].ext)\nfor path in json"
+    )  # fmt: skip
+    for name, found in zip(names, run_script(tmp_path, clicked, json.dumps(names)), strict=True):
+        opened = Opened.of(found)
+        assert str(names.index(name)) in str(opened.names) + str(opened.rows), (name, opened)
+
+
+@pytest.mark.parametrize("name", ["100%25.sqlite", "a?b=c.sqlite", "a#b.sqlite", "$HOME.sqlite"])
+def test_a_database_of_any_name_opens(tmp_path: Path, name: str) -> None:
+    shutil.copy(CASES / "wal-left-behind.sqlite", tmp_path / name)
+    (opened,) = open_files(tmp_path, [f"./{name}"])
+    assert (opened.sheets[0].rows, opened.problem) == ([["1", "in the main file"]], None)
+
+
+def test_a_file_that_is_not_there_opens_its_folder_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "other.csv").write_text("n\n1\n")
+    here, above = open_files(tmp_path, ["folder/gone.csv", "folder/gone/gone.csv"])
+    for opened in (here, above):
+        assert opened.kind == "DirSheet"
+        assert any("other.csv" in row or "csv" in row for row in opened.rows)
+    assert f"there is no file folder/gone.csv: this is the folder {tmp_path}/folder" in here.said
+
+
+def test_a_database_without_its_log_says_what_may_be_missing(cases: dict[str, Opened]) -> None:
+    assert any("wal-left-behind.sqlite-wal" in said for said in cases["wal-left-behind.sqlite"].said)

@@ -9,7 +9,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import clipboard, compressed, encodings, home, keys, load_problems, loading, mouse, opening, own_config, prompts
+from . import (
+    clipboard,
+    compressed,
+    encodings,
+    home,
+    keys,
+    load_problems,
+    loading,
+    mouse,
+    opening,
+    own_config,
+    paths,
+    prompts,
+    what_opens,
+    workbooks,
+)
 
 
 def install(folder: Path) -> None:
@@ -20,8 +35,11 @@ def install(folder: Path) -> None:
     mouse.install()
     keys.install()
     opening.install()
+    paths.install()
+    what_opens.install()
     compressed.install()
     encodings.install()
     loading.install()
     load_problems.install()
+    workbooks.install()
     own_config.install()

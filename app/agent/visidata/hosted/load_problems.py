@@ -6,6 +6,7 @@ whole file.
 
 from __future__ import annotations
 
+import zipfile
 from typing import Any
 
 from visidata import (  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
@@ -24,6 +25,10 @@ _reload = Sheet.reload.__wrapped__
 _left_status = BaseSheet.leftStatus
 
 
+class LoadProblem(ExpectedException):  # type: ignore[misc]
+    """A load that cannot succeed, and why in a user's words."""
+
+
 def install() -> None:
     BaseSheet.load_problem = None
     Sheet.reload = asyncthread(reload)
@@ -35,7 +40,7 @@ def reload(sheet):  # type: ignore[no-untyped-def]
     encodings.count_replaced()
     try:
         _reload(sheet)
-        sheet.load_problem = _missing_rows(sheet)
+        sheet.load_problem = _missing_rows(sheet) or sheet.load_problem  # A loader may have set it.
     except EscapeException:
         sheet.load_problem = f"stopped: only {sheet.nRows:,} row{'s were' if sheet.nRows != 1 else ' was'} loaded"
         raise
@@ -60,6 +65,14 @@ def _missing_rows(sheet: Any) -> str | None:
 def describe(error: BaseException) -> str:
     """The problem in a few words."""
     text = " ".join(str(error).split())
+    if isinstance(error, LoadProblem):
+        return text
+    if isinstance(error, zipfile.BadZipFile):
+        return "not loaded: the file is damaged or cut off"
+    if isinstance(error, PermissionError):
+        return "not loaded: you may not read this file"
+    if "workbook is encrypted" in text.lower():
+        return "encrypted: save it without a password in the program that made it"
     if isinstance(error, ExpectedException):
         return f"not loaded: {text}"
     if isinstance(error, EOFError):
