@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import shutil
-from contextlib import AbstractAsyncContextManager
+import termios
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 import pyte
@@ -157,6 +159,13 @@ async def copied(client: Client) -> str:
     return base64.b64decode(found[1]).decode()
 
 
+async def copied_cell(client: Client) -> str:
+    """The cell at the cursor, by way of the clipboard."""
+    client.seen = b""
+    await client.type("zY")
+    return await copied(client)
+
+
 @pytest.mark.parametrize("where", ["as installed", "in a folder with spaces"])
 async def test_copying_reaches_the_terminal(folder: Path, home: Path, tmp_path: Path, where: str) -> None:
     config = visidata.CONFIG
@@ -226,6 +235,91 @@ async def test_a_paste_of_a_megabyte_is_taken_whole(folder: Path, home: Path) ->
         await client.see("not pasted: nothing asks for text")
         await client.type("F")
         await client.see("percent")
+
+
+async def test_a_large_paste_in_any_script_is_typed_whole_and_never_as_commands(folder: Path, home: Path) -> None:
+    """A terminal's input is cut about every 4,096 bytes, within a character too."""
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        for shift in range(6):
+            text = "gq" * shift + "a" * (shift % 3) + "東京é" * 4000
+            await client.type("e")
+            await client.find(rb"\x1b\[\?2004h")
+            await client.type(paste(text))
+            await client.type("\r")
+            await client.find(rb"\x1b\[\?2004l")
+            assert await copied_cell(client) == text
+
+
+async def test_a_paste_that_is_too_long_for_a_prompt_is_refused_whole_and_keys_work_at_once(
+    folder: Path, home: Path
+) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("e")
+        await client.find(rb"\x1b\[\?2004h")
+        await client.type("\x1b[200~")
+        for _ in range(100):
+            await client.type("gqé" * 1000)
+        await client.type("\x1b[201~")
+        await client.see("too long to paste: over 65,536")
+        await client.type("Bonn\r")
+        await client.find(rb"\x1b\[\?2004l")
+        assert await copied_cell(client) == "Bonn"
+
+
+async def test_the_late_rest_of_a_paste_that_broke_off_is_not_typed(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("e")
+        await client.find(rb"\x1b\[\?2004h")
+        await client.type("\x1b[200~half\rgq")
+        await client.see("paste broke off: not typed")
+        await client.type("Fgq\r=exit()\r")
+        await client.type("\x1b[201~Bonn\r")
+        await client.find(rb"\x1b\[\?2004l")
+        assert await copied_cell(client) == "Bonn"
+
+
+async def test_a_character_that_comes_in_two_halves_is_one(home: Path) -> None:
+    """Though VisiData looks for more input between them, without waiting, as it does after each key."""
+    master, slave = os.openpty()
+    termios.tcsetwinsize(master, (24, 80))
+    program = await asyncio.create_subprocess_exec(
+        *visidata.command(str(PYTHON), "cities.csv"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        cwd=home,
+        env=visidata.environment(str(home)),
+    )
+    os.close(slave)
+    os.set_blocking(master, False)
+    screen = pyte.Screen(80, 24)
+    stream = pyte.ByteStream(screen)
+
+    async def see(text: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while text not in "\n".join(screen.display):
+                with suppress(BlockingIOError):
+                    stream.feed(os.read(master, 65536))
+                await asyncio.sleep(0.01)
+
+    try:
+        await see("Köln")
+        os.write(master, b"/")
+        await see("search regex")
+        os.write(master, "grö".encode()[:-1])
+        await see("gr")
+        os.write(master, "ö".encode()[-1:] + "ße".encode())
+        await see("größe")
+    finally:
+        program.kill()
+        await program.wait()
+        os.close(master)
 
 
 async def test_the_key_that_a_paste_begins_with_is_a_key_all_the_same(folder: Path, home: Path) -> None:

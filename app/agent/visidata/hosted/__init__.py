@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import (
+    characters,
     clipboard,
     compressed,
     encodings,
@@ -24,6 +25,7 @@ from . import (
     prompts,
     what_opens,
     workbooks,
+    prompts,
 )
 
 
@@ -31,6 +33,7 @@ def install(folder: Path) -> None:
     """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
     home.install()
     clipboard.install(folder)
+    characters.install()
     prompts.install()
     mouse.install()
     keys.install()

@@ -24,6 +24,8 @@ def execCommand(sheet, *args, **options):  # type: ignore[no-untyped-def]  # noq
 
 
 def getkeystroke(vd, scr, vs=None):  # type: ignore[no-untyped-def]
+    if prompts.discards_rest(vd, scr):
+        return ""
     key = _next_keystroke(vd, scr, vs)
     if key == "KEY_MOUSE":
         state = mouse.begin_event(vd)
@@ -32,10 +34,12 @@ def getkeystroke(vd, scr, vs=None):  # type: ignore[no-untyped-def]
         if mouse.is_button(state) and not vd.mousereg and not prompts.is_open():
             vd.draw_all()  # VisiData forgets with each command where things are on the screen, and learns it by drawing.
         return key
-    if key == "Alt+[" and (text := prompts.read_paste(vd, scr)) is not None:
-        if prompts.is_open():
+    if key == "Alt+[" and prompts.begins_paste(vd, scr):
+        text = prompts.read_paste(vd, scr)
+        if text and prompts.is_open():
             return prompts.one_line(text)
-        vd.warning("not pasted: nothing asks for text")
+        if text:
+            vd.warning("not pasted: nothing asks for text")
         return ""
     # The window's size changes whenever another viewer attaches. VisiData takes that for a key: it would forget its
     # messages, a search's marks and the first half of a command.

@@ -13,8 +13,10 @@ from typing import Any
 
 from visidata import VisiData, vd  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
 
+from . import characters
+
 _events: list[tuple[int, ...]] = []  # Each has a KEY_MOUSE of its own, which is returned or in vd.pendingKeys.
-_next_event, _next_character = curses.getmouse, VisiData.get_wch
+_next_event = curses.getmouse
 
 
 def _states(button: int) -> tuple[int, int, list[int]]:
@@ -48,7 +50,7 @@ def is_button(state: int) -> bool:
 
 
 def get_wch(vd, scr):  # type: ignore[no-untyped-def]
-    key = _next_character(vd, scr)
+    key = characters.get_wch(vd, scr)
     if key == curses.KEY_MOUSE:
         newest_first = []
         with contextlib.suppress(curses.error):

@@ -1,8 +1,9 @@
 """VisiData's prompts: what is pasted into them, and what is typed in them while the window shrinks.
 
 While VisiData asks for text, it has the terminal mark pasted text (bracketed paste, xterm's ctlseqs), which the page
-takes for a sign that pasting is safe. It is safe even if the prompt closes while a paste is on its way: marked text is
-one line for a prompt or nothing, and never commands.
+takes for a sign that pasting is safe. It is safe even if the prompt closes while a paste is on its way: everything from
+the mark that begins a paste to the mark that ends it is one line for a prompt or nothing, and never commands. A paste that
+is too long, or breaks off, is refused whole.
 """
 
 from __future__ import annotations
@@ -10,11 +11,19 @@ from __future__ import annotations
 import curses
 import os
 import re
+import time
 from typing import Any
 
 from visidata import BaseSheet, Sheet, vd  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
 from visidata import _input as prompts
 
+MAX_PASTE = 64 * 1024  # Characters. VisiData draws a prompt's whole text with each key.
+PASTE_PATIENCE = 5.0  # Seconds of silence after which a paste has broken off.
+REST_PATIENCE = 30.0  # Seconds of silence for which a late rest of it is still discarded.
+_END = "\x1b[201~"
+
+_rest_until = 0.0  # On the monotonic clock: until then, input is the rest of a paste that broke off.
+_rest_tail = ""  # The end of that input.
 _open: list[object] = []  # The prompts that are open, one inside the other.
 # The text of a prompt that VisiData begins again because the window shrank: value, cursor, whether the next key replaces it.
 _kept: list[tuple[str, int, bool]] = []
@@ -49,22 +58,51 @@ class Pasted(str):
         return self is other
 
 
-def read_paste(vd: Any, scr: Any) -> str | None:
-    """The pasted text, if the rest of the mark that begins a paste comes next; else None, and the keys come again."""
+def begins_paste(vd: Any, scr: Any) -> bool:
+    """Whether the rest of the mark that begins a paste comes next; if not, its keys come again."""
     text = ""
     while len(text) < len("200~"):
-        key = _next_key(vd, scr, 1000 if text else 50)
+        key = _next_key(vd, scr, 1.0 if text else 0.05)
         if key is None or not "200~".startswith(text + key) or not key:
             vd.pendingKeys[:0] = text + (key or "")
-            return None
+            return False
         text += key
-    text = ""
-    while not text.endswith("\x1b[201~"):
-        key = _next_key(vd, scr, 5000)
+    return True
+
+
+def read_paste(vd: Any, scr: Any) -> str | None:
+    """Everything up to the mark that ends the paste; None, once VisiData has said why, for a paste that is refused."""
+    global _rest_until, _rest_tail
+    text, length, tail = "", 0, ""
+    while tail != _END:
+        key = _next_key(vd, scr, PASTE_PATIENCE)
         if key is None:
-            return text  # The paste broke off. A later rest of it is not waited for.
-        text += key
-    return text.removesuffix("\x1b[201~")
+            vd.warning("paste broke off: not typed")
+            _rest_until, _rest_tail = time.monotonic() + REST_PATIENCE, tail
+            return None
+        tail = (tail + key)[-len(_END) :]
+        length += len(key)
+        if length <= MAX_PASTE + len(_END):
+            text += key
+    if length > MAX_PASTE + len(_END):
+        vd.warning(f"too long to paste: over {MAX_PASTE:,}")
+        return None
+    return text.removesuffix(_END)
+
+
+def discards_rest(vd: Any, scr: Any) -> bool:
+    """Discard the rest of a paste that broke off, should it still come. False where there is none to wait for any more."""
+    global _rest_until, _rest_tail
+    if not _rest_until:
+        return False
+    while time.monotonic() < _rest_until:
+        key = _next_key(vd, scr, 0.1)
+        if key is None:
+            return True
+        _rest_tail = (_rest_tail + key)[-len(_END) :]
+        _rest_until = 0.0 if _rest_tail == _END else time.monotonic() + REST_PATIENCE
+    _rest_until = 0.0
+    return False
 
 
 def one_line(text: str) -> Pasted:
@@ -85,14 +123,16 @@ class _MarkedPrompt(prompts.EnableCursor):  # type: ignore[misc]
         super().__exit__(*error)
 
 
-def _next_key(vd: Any, scr: Any, patience: int) -> str | None:
-    """The next character, "" for a key that is none, None after `patience` milliseconds without any."""
-    if not vd.pendingKeys:
-        scr.timeout(patience)
+def _next_key(vd: Any, scr: Any, patience: float) -> str | None:
+    """The next character, "" for a key that is none, None after `patience` seconds without any."""
+    until = time.monotonic() + patience
+    while not vd.pendingKeys:
+        scr.timeout(max(0, round((until - time.monotonic()) * 1000)))
         try:
             vd.pendingKeys.append(vd.get_wch(scr))
-        except curses.error:
-            return None
+        except curses.error:  # A signal is one too, before the time is up.
+            if time.monotonic() >= until:
+                return None
         finally:
             scr.timeout(vd.get_curses_timeout())
     key = vd.pendingKeys.pop(0)
@@ -107,8 +147,12 @@ def _handle_key(self, key, scr):  # type: ignore[no-untyped-def]
         return False
     if not isinstance(key, Pasted):
         return _key_of_prompt(self, key, scr)
-    for one in key:  # Drawn once, when all of them are in.
-        _key_of_prompt(self, one, scr)
+    if key:
+        _key_of_prompt(self, key[0], scr)  # It may replace the value, as the first key in a prompt does.
+        rest, at = key[1:], self.current_i
+        overwritten = 0 if self.insert_mode else len(rest)
+        self.value = self.value[:at] + rest + self.value[at + overwritten :]
+        self.current_i += len(rest)
     return False
 
 
