@@ -181,6 +181,37 @@ async def test_copying_reaches_the_terminal(folder: Path, home: Path, tmp_path: 
         assert base64.b64decode(copied[1]).decode() == "Köln"
 
 
+async def test_text_that_is_too_large_for_the_clipboard_becomes_a_file(folder: Path, home: Path) -> None:
+    """The terminal would drop it without a word."""
+    (home / "large.tsv").write_text("cell\n" + "x" * 5_000_001 + "\nsmall\n")
+    async with start(folder, home, "large.tsv") as agent:
+        client = await agent.client()
+        await client.see("xxx", "2 rows")
+        await client.type("zY")
+        await client.see("too large to copy")
+        assert (home / "copied.txt").read_text() == "x" * 5_000_001
+        await client.type("Y\r")
+        await client.see("too large to copy")
+        assert (home / "copied.tsv").read_text() == "cell\n" + "x" * 5_000_001 + "\n"
+
+
+async def test_text_that_cannot_be_encoded_is_copied_as_far_as_it_can_be(folder: Path, home: Path) -> None:
+    (home / "odd.jsonl").write_text(r'{"cell": "half \ud83d of a character"}')
+    async with start(folder, home, "odd.jsonl") as agent:
+        client = await agent.client()
+        await client.see("of a character")
+        assert await copied_cell(client) in ("half ? of a character", "half � of a character")
+
+
+async def test_a_copy_that_fails_says_so(folder: Path, home: Path) -> None:
+    (home / ".visidatarc").write_text("vd.options.clipboard_copy_cmd = 'false'")
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        await client.type("zY")
+        await client.see("not copied")
+
+
 async def test_pasting_what_the_page_left(folder: Path, home: Path) -> None:
     async with start(folder, home, "cities.csv") as agent:
         client = await agent.client()
