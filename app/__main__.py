@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from getpass import getpass
 
 import uvloop
 
-from app import server
+from app import log, server
 from app.accounts.mail import PrintMailer
 from app.accounts.models import Account
-from app.accounts.service import INVITE_LIFETIME, Accounts
+from app.accounts.service import INVITE_LIFETIME, RESET_LIFETIME, Accounts
 from app.aio import Supervisor
 from app.db.database import Database
 from app.doctor import findings
@@ -37,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("--admin", action="store_true", help="an administrator")
     add.add_argument("--password", action="store_true", help="ask for a password now, instead of printing a link")
     add.set_defaults(run=user_add)
+    reset = user.add_parser("reset", help="print a link for somebody who has lost the way in")
+    reset.add_argument("email")
+    reset.set_defaults(run=user_reset)
     token = commands.add_parser("token", help="API tokens").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser.parse_args(argv)
         settings = Settings.from_env()
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        log.set_up()
         command: Callable[[Settings, argparse.Namespace], Awaitable[int]] = arguments.run
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(command(settings, arguments))  # type: ignore[arg-type]
@@ -99,11 +101,26 @@ async def user_add(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def user_reset(settings: Settings, arguments: argparse.Namespace) -> int:
+    async with _accounts(settings) as accounts:
+        account = await _existing(accounts, arguments.email)
+        say(
+            "This link logs in once, within a day. For 15 minutes then, a new password can be set without the old one:\n\n"
+            f"    {await accounts.make_link(account, RESET_LIFETIME)}\n"
+        )
+    return 0
+
+
+async def _existing(accounts: Accounts, email: str) -> Account:
+    account = await accounts.find(email)
+    if account is None:
+        raise SettingsError(f"There is no account for {email}. Make one: hub user add {email}")
+    return account
+
+
 async def token_create(settings: Settings, arguments: argparse.Namespace) -> int:
     async with _accounts(settings) as accounts:
-        account = await accounts.find(arguments.email)
-        if account is None:
-            raise SettingsError(f"There is no account for {arguments.email}. Make one: hub user add {arguments.email}")
+        account = await _existing(accounts, arguments.email)
         say(await accounts.make_token(account, arguments.label))
     return 0
 

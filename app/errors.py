@@ -6,6 +6,7 @@ HubError
 ├── NotLoggedIn       401  nobody, or a login that has expired
 ├── Forbidden         403  somebody, but not allowed
 ├── NotFound          404  no such thing, or not theirs (the two look the same on purpose)
+├── OtherLogin        412  the page was made for another login than the browser now has
 ├── Conflict          409  fine in itself, but not in this state
 ├── TooLarge          413  over a size limit
 ├── Misdirected       421  asked by a name that is not the Hub's
@@ -56,6 +57,11 @@ class Forbidden(HubError):
 class NotFound(HubError):
     status = 404
     title = "Not here"
+
+
+class OtherLogin(HubError):
+    status = 412
+    title = "Another login"
 
 
 class Conflict(HubError):

@@ -14,6 +14,7 @@ from quart import Quart
 from app import preflight
 from app.accounts.mail import Mailer, PrintMailer, SmtpMailer
 from app.accounts.service import FIRST_LINK_LIFETIME, Accounts
+from app.accounts.watch import LoginWatch
 from app.aio import Supervisor, at_most
 from app.db.database import Database
 from app.errors import DatabaseOutage, HubError, RuntimeFailure, SettingsError
@@ -87,6 +88,7 @@ def create_app(
         homes=Homes(settings.data_dir / "homes", settings.max_upload),
         changes=Changes(),
         live=LiveLists(services.queue),
+        watch=LoginWatch(),
         terminals=terminals,
         where=where,
         synced=synced,
@@ -131,13 +133,17 @@ def create_app(
         say("Bringing the tables up to date")
         await database.migrate()
         tasks.keep("watch the database", database.watch, most=5)
+        tasks.keep("end what logins left open", hub.watch.run, most=5)
         tasks.keep("sweep homes", lambda: _sweep_homes(hub.homes))
         chosen = runtime or await _make_runtime(settings, hub, bwrap, await installation.get_id(), say)
-        managers.append(Manager(settings, database, chosen, hub.sessions, hub.changes, terminals))
+        managers.append(Manager(settings, database, chosen, hub.sessions, hub.changes, terminals, hub.watch))
         managers[0].start()
         if not await accounts.anybody():
-            link = await accounts.make_link(None, FIRST_LINK_LIFETIME)
-            say(f"Nobody has an account yet. Make the first administrator here, once:\n\n    {link}\n")
+            if settings.prints_links:
+                link = await accounts.make_link(None, FIRST_LINK_LIFETIME)
+                say(f"Nobody has an account yet. Make the first administrator here, once:\n\n    {link}\n")
+            else:
+                say("Nobody has an account yet. Make the first administrator: hub user add you@example.org --admin")
 
     async def hand_over() -> None:
         """Say that this replica leaves (/readyz answers 503, new terminals are sent on) and give its work to others."""

@@ -172,8 +172,13 @@ class Settings:
         _duration, timedelta(days=1), "A guest not seen for this long is deleted, with sessions and files."
     )
     max_guests: int = _option(_count, 50, "Most guests at once.")
+    guests_per_address: int = _option(
+        _count,
+        0,
+        "Maximum number of guests from one address (an IPv6 /64 counts as one); 0: a third of HUB_MAX_GUESTS.",
+    )
     login_lifetime: timedelta = _option(_duration, timedelta(days=30), "How long a login lasts.")
-    smtp_url: str = _option(_smtp, "", "Where mail goes out; empty: mails are printed.")
+    smtp_url: str = _option(_smtp, "", "Where mail goes out; empty: mails are printed, on Kubernetes not sent.")
     mail_from: str = _option(_text, "VisiData Hub <hub@localhost>", "The sender of the Hub's mails.")
     sessions_per_user: int = _option(_count, 20, "Most sessions that one person may have.")
     guest_sessions: int = _option(_count, 3, "Most sessions that one guest may have.")
@@ -291,6 +296,21 @@ class Settings:
         if not self.public_url:
             shown = host if host not in ("0.0.0.0", "[::]") else "127.0.0.1"  # noqa: S104  (compared, not bound)
             object.__setattr__(self, "public_url", f"http://{shown}:{self.bind.rpartition(':')[2]}")
+
+    @property
+    def guest_share(self) -> int:
+        """Number of guests that may come from one address."""
+        return self.guests_per_address or max(1, self.max_guests // 3)
+
+    @property
+    def prints_links(self) -> bool:
+        """Whether login links may be printed, for the person who started the Hub. On a cluster that is a log for others."""
+        return self.runtime == "local"
+
+    @property
+    def mails_links(self) -> bool:
+        """Whether people can ask for a login link: it is mailed, or else printed."""
+        return bool(self.smtp_url) or self.prints_links
 
     def reaches_home(self, *, guest: bool) -> bool:
         """Whether the Hub itself has a person's files at hand, to show them, take uploads and open them in a session."""

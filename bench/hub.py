@@ -104,5 +104,5 @@ def _log_in(port: int, data_dir: Path, environment: dict[str, str], pid: int) ->
     running = RunningHub(port, data_dir, pid)
     response = running.post(running.connect(), link[0])
     cookies = [value.partition(";")[0] for name, value in response.getheaders() if name.lower() == "set-cookie"]
-    running.cookie = "; ".join(cookie for cookie in cookies if cookie.startswith("hub_login="))
+    running.cookie = "; ".join(cookie for cookie in cookies if cookie.startswith("hub_login_id="))
     return running

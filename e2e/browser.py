@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -225,9 +226,14 @@ async def log_in(page: Page, url: str, email: str, password: str) -> None:
 
 
 async def follow_link(page: Page, link: str) -> None:
-    """Open a log-in link and use it."""
+    """Open a log-in link and use it; an invited person chooses a password."""
     await page.goto(link)
-    await page.get_by_role("button", name="Log in", exact=True).click()
+    await expect(page.get_by_role("heading", name=re.compile("Log in|Choose a password"))).to_be_visible()
+    if await page.get_by_label("Password").count():
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_role("button", name="Set it and log in").click()
+    else:
+        await page.get_by_role("button", name="Log in", exact=True).click()
     await expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
 
 

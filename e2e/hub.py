@@ -74,6 +74,15 @@ class HubProcess:
             raise AssertionError(f"The Hub did not start. It said:\n{self.log[before:]}")
         await serves
 
+    async def command(self, *arguments: str) -> str:
+        """Run `hub` with these arguments on the same data; what it prints."""
+        process = await asyncio.create_subprocess_exec(
+            HUB, *arguments, env=self._environment, cwd=self.folder, stdout=asyncio.subprocess.PIPE
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode == 0, f"hub {' '.join(arguments)} ended with {process.returncode}"
+        return printed.decode()
+
     async def said(self, pattern: str, *, since: int = 0, within: float = 20.0) -> re.Match[str]:
         """The first match in what it has printed from character `since` on, as soon as there is one."""
         try:

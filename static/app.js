@@ -1,4 +1,4 @@
-// What the pages do beyond htmx: dialogs, uploads with progress, and the live list (live.js).
+// What the pages do beyond htmx: dialogs, and the live list (live.js). Uploads are in uploads.js.
 // Every page works without this file; nothing here knows a session's state.
 
 const dialog = document.getElementById("dialog");
@@ -80,139 +80,13 @@ if (list) {
   const { live, list: page, script } = list.dataset;
   const tell = (news) => {
     if (news.html !== undefined) htmx.swap({ sourceElement: list, target: list, text: news.html, swap: "innerMorph swapEmpty:false" });
-    if (news.login) location.reload();
+    if (news.login && document.querySelector("#uploads progress")) {
+      notice("Your login has ended. Log in again in another tab, so that what is being uploaded here can go on.", "error");
+    } else if (news.login) location.reload();
     if (news.trouble !== undefined) {
       offline.textContent = news.trouble;
       offline.hidden = !news.trouble;
     }
   };
   import(script).then(({ follow }) => follow({ script, live, page }, tell));
-}
-
-// Uploads: one after the other, each with its own line. What is dropped on the sessions page can be opened at once.
-
-const place = document.querySelector("[data-upload]");
-if (place) {
-  const lines = document.getElementById("uploads");
-  const limit = Number(place.dataset.limit);
-  const folder = place.dataset.folder ? `${place.dataset.folder}/` : "";
-  const picker = place.querySelector("[data-pick]");
-  let queue = Promise.resolve();
-  let under = 0;
-  let running = 0;
-
-  place.querySelector("[data-no-script]")?.remove();
-  picker.required = false;
-  picker.multiple = true;
-  picker.addEventListener("change", () => {
-    take(picker.files);
-    picker.value = "";
-  });
-  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
-  addEventListener("dragenter", (event) => {
-    if (carriesFiles(event)) document.body.classList.toggle("dropping", ++under > 0);
-  });
-  addEventListener("dragleave", (event) => {
-    if (carriesFiles(event)) document.body.classList.toggle("dropping", --under > 0);
-  });
-  addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
-  addEventListener("drop", (event) => {
-    if (!carriesFiles(event)) return;
-    event.preventDefault();
-    under = 0;
-    document.body.classList.remove("dropping");
-    take(event.dataTransfer.files);
-  });
-  addEventListener("beforeunload", (event) => running && event.preventDefault());
-
-  function take(files) {
-    for (const file of files) {
-      const line = addLine(file.name);
-      if (file.size > limit) fail(line, `It is larger than ${place.dataset.limitText}, which is the most that the Hub takes.`);
-      else queue = queue.then(() => send(file, line));
-    }
-  }
-
-  function addLine(name) {
-    const line = document.createElement("div");
-    line.className = "uploading";
-    line.append(Object.assign(document.createElement("b"), { textContent: name }), document.createElement("span"));
-    line.append(Object.assign(document.createElement("progress"), { max: 1, value: 0, ariaLabel: `Uploading ${name}` }));
-    line.children[1].textContent = "Waiting";
-    lines.append(line);
-    return line;
-  }
-
-  function fail(line, words, again) {
-    line.classList.add("failed");
-    line.children[1].textContent = "Not uploaded";
-    line.querySelector("progress").remove();
-    line.append(Object.assign(document.createElement("span"), { className: "why", textContent: words }));
-    if (again) {
-      const button = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Try again" });
-      button.addEventListener("click", () => {
-        line.remove();
-        again();
-      });
-      line.append(button);
-    }
-  }
-
-  function send(file, line, tries = 0) {
-    return new Promise((done) => {
-      let wait = 0;
-      const request = new XMLHttpRequest();
-      const bar = line.querySelector("progress");
-      const address = `/files/upload/${(folder + file.name).split("/").map(encodeURIComponent).join("/")}`;
-      const cancel = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Cancel" });
-      let broken = "The connection broke. Nothing was stored.";
-      running++;
-      request.open("PUT", address);
-      request.setRequestHeader("Accept", "application/json");
-      request.upload.addEventListener("progress", (event) => {
-        bar.value = event.loaded / event.total;
-        line.children[1].firstChild.data = event.loaded === event.total ? "Storing " : `${Math.floor(bar.value * 100)} % `;
-      });
-      request.addEventListener("loadend", () => {
-        running--;
-        cancel.remove();
-        if (request.status === 201) finish(line, JSON.parse(request.responseText));
-        else if (request.status === 401) location.reload();
-        else if ((wait = retryAfter(request.status, request.getResponseHeader("Retry-After"))) && tries < MAX_RETRIES) {
-          line.children[1].textContent = `Too many uploads at once. Trying again in ${seconds(wait)}`;
-          bar.value = 0;
-          return setTimeout(() => send(file, line, tries + 1).then(done), wait * 1000);
-        } else fail(line, reason(request) ?? broken, request.status !== 413 && (() => take([file])));
-        done();
-      });
-      request.addEventListener("abort", () => (broken = "Cancelled. Nothing was stored."));
-      cancel.addEventListener("click", () => request.abort());
-      line.children[1].replaceChildren(document.createTextNode("0 % "), cancel);
-      request.send(file);
-    });
-  }
-
-  function reason(request) {
-    try {
-      return JSON.parse(request.responseText).detail;
-    } catch {
-      return request.status ? `The Hub answered ${request.status}.` : null;
-    }
-  }
-
-  function finish(line, stored) {
-    line.querySelector("progress").remove();
-    line.children[0].textContent = stored.name;
-    line.children[1].replaceChildren("Uploaded ");
-    if (stored.openable) {
-      const form = Object.assign(document.createElement("form"), { method: "post", action: "/sessions" });
-      for (const [name, value] of [["source", `file:${stored.path}`], ["open", "1"]]) {
-        form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
-      }
-      form.append(Object.assign(document.createElement("button"), { className: "small primary", textContent: "Open in VisiData" }));
-      line.children[1].replaceChildren(form);
-    }
-    if (document.getElementById("files")) htmx.ajax("GET", location.pathname + location.search, { target: "#files", swap: "innerHTML" });
-    else document.querySelector("form.create select")?.prepend(new Option(stored.name, `file:${stored.path}`));
-  }
 }

@@ -88,7 +88,7 @@ class List {
         this.#say({ login: true });
         return this.#end();
       }
-      if (status === 403 || status === 404 || status === 409) return this.#say({ trouble: problem });
+      if ([403, 404, 409, 412].includes(status)) return this.#say({ trouble: problem });
       if (status === 429) {
         this.#say({ trouble: problem });
         if (retryAfter < 60) await pause(retryAfter * 1000, over); // Too many requests, and not too many streams.
@@ -143,7 +143,8 @@ class List {
   async #poll(over) {
     for (let left = 4; left && !over.aborted; left--) {
       try {
-        const answer = await fetch(this.#where.page, { headers: { "HX-Request": "true" }, cache: "no-store", signal: over });
+        const headers = { "HX-Request": "true", "Hub-Login": new URLSearchParams(this.#where.live.split("?")[1]).get("login") };
+        const answer = await fetch(this.#where.page, { headers, cache: "no-store", signal: over });
         if (answer.ok && !answer.headers.has("HX-Redirect")) this.#say({ html: await answer.text() });
       } catch {
         return true;

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -18,6 +19,7 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from app.accounts.logins import Login, Logins, Why
 from app.accounts.mail import Mailer
 from app.accounts.models import Account
 from app.accounts.preferences import Preferences
@@ -31,19 +33,39 @@ log = logging.getLogger("hub.accounts")
 LINK_LIFETIME = timedelta(minutes=15)
 FIRST_LINK_LIFETIME = timedelta(days=1)
 INVITE_LIFETIME = timedelta(days=7)
+RESET_LIFETIME = timedelta(days=1)  # Of a link that an administrator makes for somebody who has lost the way in.
 PASSWORD_LENGTH = 10, 200  # Least and most characters.
 SEEN_EVERY = timedelta(minutes=5)  # How often a page view writes that the person was there.
 
-BAD_LOGIN = "That address and password do not go together. Check both, or have a link sent to you."
+GUEST_WITHOUT_SESSION = timedelta(minutes=15)  # A guest that has no session and is not there is deleted after this.
+GUESTS_AGAIN = (
+    f"A place that is not used is free again after {GUEST_WITHOUT_SESSION.seconds // 60} minutes: try again then, or ask "
+    "for an account."
+)
+GUESTS_LOCK = 0x48554247  # "HUBG": the advisory lock under which guests are counted.
+
+BAD_LOGIN = "That address and password do not go together. Check both, or ask for a login link."
 BAD_LINK = "This link has been used or is too old. Ask for a new one."
 
 
 def clean_email(raw: str) -> str:
-    """An e-mail address as the Hub keeps it. Raises BadInput unless it looks like one."""
-    email = raw.strip().lower()
-    if len(email) > 254 or not re.fullmatch(r"[^\s@<>\"',;\x00-\x1f]+@[^\s@<>\"',;\x00-\x1f]+", email):
+    """An e-mail address as the Hub keeps it: spellings that look the same (case, width, composition) are the same.
+
+    Raises BadInput unless it looks like an address.
+    """
+    if len(raw) > 1000:  # Composition may make it shorter, but not by that much.
+        raw = ""
+    email = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", raw).strip().lower())
+    unseen = any(unicodedata.category(character) in ("Cf", "Cc", "Cs") for character in email)
+    if unseen or len(email) > 254 or not re.fullmatch(r"[^\s@<>\"',;]+@[^\s@<>\"',;]+", email):
         raise BadInput("Give an e-mail address, like ada@example.org.", field="email")
     return email
+
+
+def clean_token(raw: str) -> str:
+    """A link's token, without what a mail or a sentence may put behind it: `.`, `>`, `)` and the like."""
+    found = re.match(r"[A-Za-z0-9_-]+", raw)
+    return found[0] if found else ""
 
 
 def check_password(password: str) -> str:
@@ -65,6 +87,7 @@ class Accounts:
         self.settings = settings
         self.mailer = mailer
         self.tasks = tasks
+        self.logins = Logins(settings.login_lifetime)
         self.hasher = hasher or PasswordHasher()
         # What a password is checked against where there is none, so that it takes as long.
         self._decoy = self.hasher.hash(secrets.token_urlsafe())
@@ -105,39 +128,60 @@ class Accounts:
             raise Conflict(f"There is an account for {email} already.", field="email")
         return Account.from_row(rows[0])
 
-    async def add_guest(self) -> Account:
+    async def add_guest(self, origin: str | None = None) -> Account:
+        """A new guest; `origin` stands for the network that they come from. Raises LimitReached when there are too many.
+
+        No network may take more than a share of the places, so that one cannot keep all others out.
+        """
         if not self.settings.guests:
             raise NotFound("This Hub takes no guests. Log in with your account.")
-        rows = await Row.raw(
-            """INSERT INTO users (id, email, admin, login_epoch, created_at, seen_at)
-               SELECT gen_random_uuid(), NULL, false, 0, now(), now()
-               WHERE (SELECT count(*) FROM users WHERE email IS NULL AND deleted_at IS NULL) < {} RETURNING *""",
-            self.settings.max_guests,
-        )
-        if not rows:
-            raise LimitReached("There are as many guests as this Hub takes. Try again later, or ask for an account.")
+        async with Row._meta.db.transaction():
+            await Row.raw("SELECT pg_advisory_xact_lock({})", GUESTS_LOCK)
+            counted = await Row.raw(
+                """SELECT count(*) AS taken, count(*) FILTER (WHERE guest_from = {}) AS near
+                   FROM users WHERE email IS NULL AND deleted_at IS NULL""",
+                origin,
+            )
+            taken, near = counted[0]["taken"], counted[0]["near"]
+            if taken >= self.settings.max_guests:
+                raise LimitReached(f"All {taken} guest places are taken. {GUESTS_AGAIN}")
+            if near >= self.settings.guest_share:
+                raise LimitReached(f"{near} guests from your network are here already, the maximum. {GUESTS_AGAIN}")
+            rows = await Row.raw(
+                """INSERT INTO users (id, email, admin, login_epoch, guest_from, created_at, seen_at)
+                   VALUES (gen_random_uuid(), NULL, false, 0, {}, now(), now()) RETURNING *""",
+                origin,
+            )
         return Account.from_row(rows[0])
 
-    async def seen(self, account: Account) -> None:
+    async def seen(self, account: Account, login: Login | None = None) -> None:
         """The person was there; written at most every few minutes."""
-        await Row.raw(
-            "UPDATE users SET seen_at = now() WHERE id = {} AND seen_at < now() - {}::interval", account.id, SEEN_EVERY
+        rows = await Row.raw(
+            "UPDATE users SET seen_at = now() WHERE id = {} AND seen_at < now() - {}::interval RETURNING id",
+            account.id,
+            SEEN_EVERY,
         )
+        if rows and login is not None:
+            await self.logins.seen(login)
 
     async def prefer(self, account: Account, preferences: Preferences) -> None:
         """Keep what the person has chosen for their terminals."""
         await Row.raw("UPDATE users SET preferences = {} WHERE id = {}", preferences.as_row(), account.id)
 
-    async def leave(self, user_id: UUID) -> None:
-        """The user goes: their login, links and tokens are void at once; the manager stops and deletes the rest."""
-        await Row.raw(
+    async def leave(self, user_id: UUID, why: str = "they left") -> None:
+        """The user goes: their logins, links and tokens are void at once; the manager stops and deletes the rest."""
+        rows = await Row.raw(
             """WITH gone AS (
                  UPDATE users SET deleted_at = now(), email = NULL, password_hash = NULL, login_epoch = login_epoch + 1
-                 WHERE id = {} RETURNING id)
-               DELETE FROM api_tokens WHERE "user" IN (SELECT id FROM gone)""",
+                 WHERE id = {} AND deleted_at IS NULL RETURNING id),
+               tokens AS (DELETE FROM api_tokens WHERE "user" IN (SELECT id FROM gone))
+               SELECT id FROM gone""",
             user_id,
         )
+        if rows:
+            log.info("user %s removed: %s", user_id, why)
         await Row.raw('DELETE FROM login_links WHERE "user" = {}', user_id)
+        await self.logins.end_all(user_id, Why.REMOVED)
 
     # Passwords
 
@@ -152,6 +196,8 @@ class Accounts:
         most = PASSWORD_LENGTH[1]
         right = await self._verify(digest or self._decoy, password[:most]) and len(password) <= most
         if not rows or digest is None or not right:
+            who = f"user {rows[0]['id']}" if rows else "an address without an account"
+            log.info("log-in refused for %s: %s", who, "wrong password" if digest else "no password is set")
             raise NotLoggedIn(BAD_LOGIN)
         if self.hasher.check_needs_rehash(digest):
             await Row.raw(
@@ -162,24 +208,40 @@ class Accounts:
             )
         return Account.from_row(rows[0])
 
-    async def set_password(self, account: Account, password: str, *, current: str | None) -> Account:
-        """Set the password and end all other logins. An account that has one must show it."""
+    async def set_password(
+        self, account: Account, password: str, *, current: str | None, login: Login | None = None
+    ) -> Account:
+        """Set the password and end all logins but `login`. API tokens stay.
+
+        An account that has one must show it, unless `login` was made by a link moments ago: a link by mail or from an
+        administrator is the way in for a person who has forgotten theirs.
+        """
         check_password(password)
-        if account.has_password:
+        if account.has_password and not (login and login.may_set_password):
             rows = await Row.raw("SELECT password_hash FROM users WHERE id = {}", account.id)
             if not rows or not await self._verify(rows[0]["password_hash"], current or ""):
                 raise BadInput("That is not your present password.", field="current")
+        digest = await self._hash(password)
         await Row.raw('DELETE FROM login_links WHERE "user" = {}', account.id)
         rows = await Row.raw(
-            "UPDATE users SET password_hash = {}, login_epoch = login_epoch + 1 WHERE id = {} RETURNING *",
-            await self._hash(password),
+            """UPDATE users SET password_hash = {}, login_epoch = login_epoch + 1 WHERE id = {} AND deleted_at IS NULL
+               RETURNING *""",
+            digest,
             account.id,
         )
+        if not rows:
+            raise NotLoggedIn
+        log.info("user %s set a new password", account.id)
+        await self.logins.end_all(account.id, Why.NEW_PASSWORD, keep=login)
+        if login is not None:
+            await self.logins.close_password_window(login)
         return Account.from_row(rows[0])
 
-    async def end_logins(self, account: Account) -> Account:
-        """Log out everywhere. Links that were not used are void too; API tokens stay."""
+    async def end_logins(self, account: Account, *, keep: Login | None = None) -> Account:
+        """Log out everywhere but `keep`. Links that were not used are void too; API tokens stay."""
         await Row.raw('DELETE FROM login_links WHERE "user" = {}', account.id)
+        await self.logins.end_all(account.id, Why.ELSEWHERE, keep=keep)
+        # Raised for replicas of the previous version, whose cookies name it.
         rows = await Row.raw("UPDATE users SET login_epoch = login_epoch + 1 WHERE id = {} RETURNING *", account.id)
         return Account.from_row(rows[0])
 
@@ -202,7 +264,12 @@ class Accounts:
         return self.link(token)
 
     async def send_link(self, email: str) -> None:
-        """Send a link to the address if it has an account. Whether it has shows neither in answer nor in time."""
+        """Send a link to the address if it has an account. Whether it has shows neither in answer nor in time.
+
+        Raises Unavailable where no mail goes out.
+        """
+        if not self.settings.mails_links:
+            raise Unavailable("This Hub sends no mail. Ask an administrator for a link to log in with.")
         self.tasks.spawn("mail a login link", self._send_link(clean_email(email)))
 
     async def _send_link(self, email: str) -> None:
@@ -288,6 +355,11 @@ class Accounts:
         return token
 
     async def by_token(self, token: str) -> Account | None:
+        found = await self.find_token(token)
+        return found[1] if found else None
+
+    async def find_token(self, token: str) -> tuple[UUID, Account] | None:
+        """The id of the token, and whose it is."""
         rows = await Row.raw(
             """SELECT u.*, t.used_at AS token_used_at, t.id AS token_id FROM api_tokens t JOIN users u ON u.id = t."user"
                WHERE t.token_hash = {} AND u.deleted_at IS NULL""",
@@ -298,7 +370,7 @@ class Accounts:
         used_at = rows[0]["token_used_at"]
         if used_at is None or datetime.now(UTC) - used_at > SEEN_EVERY:
             await Row.raw("UPDATE api_tokens SET used_at = now() WHERE id = {}", rows[0]["token_id"])
-        return Account.from_row(rows[0])
+        return rows[0]["token_id"], Account.from_row(rows[0])
 
     async def tokens(self, account: Account) -> Sequence[dict[str, object]]:
         """`id`, `label`, `created_at`, `used_at` of the account's tokens, the newest first."""
@@ -307,6 +379,9 @@ class Accounts:
             account.id,
         )
         return rows
+
+    async def drop_tokens(self, account: Account) -> None:
+        await Row.raw('DELETE FROM api_tokens WHERE "user" = {}', account.id)
 
     async def drop_token(self, account: Account, token_id: UUID) -> None:
         await Row.raw('DELETE FROM api_tokens WHERE id = {} AND "user" = {}', token_id, account.id)

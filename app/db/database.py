@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import asyncpg
@@ -117,8 +117,8 @@ class Database:
         if self.private is not None:
             await asyncio.to_thread(self.private.stop)
 
-    async def listen(self, channel: str, heard: Callable[[str], None], connected: Callable[[], None]) -> None:
-        """Call `heard` with each notification's payload, indefinitely, and keep `health` true meanwhile.
+    async def listen(self, channels: Mapping[str, Callable[[str], None]], connected: Callable[[], None]) -> None:
+        """Call a channel's function with each notification's payload, indefinitely, and keep `health` true meanwhile.
 
         `connected` is called whenever listening has begun: what happened before it was not heard.
         """
@@ -136,7 +136,7 @@ class Database:
                 await asyncio.sleep(RECONNECT)
                 continue
             try:
-                await self._listen_on(connection, channel, heard, connected)
+                await self._listen_on(connection, channels, connected)
             except TimeoutError as error:
                 self.health.lost(error)
             except Exception as error:
@@ -151,13 +151,14 @@ class Database:
             return await asyncpg.connect(**self.engine.config)
 
     async def _listen_on(
-        self, connection: Any, channel: str, heard: Callable[[str], None], connected: Callable[[], None]
+        self, connection: Any, channels: Mapping[str, Callable[[str], None]], connected: Callable[[], None]
     ) -> None:
         """Returns once the connection was cut; raises TimeoutError where nothing answers any more."""
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         async with asyncio.timeout(PROBE_WITHIN):
-            await connection.add_listener(channel, lambda _connection, _pid, _channel, payload: heard(payload))
+            for channel in channels:
+                await connection.add_listener(channel, lambda _connection, _pid, said, payload: channels[said](payload))
         self.health.answers()
         connected()
         while not await within(lost, PROBE):

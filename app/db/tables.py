@@ -30,9 +30,26 @@ class User(Table, tablename="users"):
     admin = Boolean(default=False)
     login_epoch = Integer(default=0, help_text="A login made in another epoch is void: raised to log out everywhere.")
     preferences = JSONB(default="{}", help_text="How they want their terminals: app/accounts/preferences.py.")
+    guest_from = Varchar(length=64, null=True, default=None, help_text="A guest's network, as a keyed hash.")
     created_at = Timestamptz(default=TimestamptzNow())
     seen_at = Timestamptz(default=TimestamptzNow())
     deleted_at = Timestamptz(null=True, default=None, help_text="Going: sessions are being stopped, then the row goes.")
+
+
+class Login(Table, tablename="logins"):
+    """One browser that is signed in. Its signed cookie names the row; the id itself is no secret."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    user = ForeignKey(references=User, null=False, on_delete=OnDelete.cascade)
+    how = Varchar(length=10, help_text="password, link or guest")
+    kept = Boolean(default=False, help_text="The cookie outlives the browser: stay logged in on this computer.")
+    created_at = Timestamptz(default=TimestamptzNow())
+    seen_at = Timestamptz(default=TimestamptzNow())
+    ends_at = Timestamptz()
+    password_until = Timestamptz(null=True, default=None, help_text="Until then a new password needs no old one.")
+    ended_at = Timestamptz(
+        null=True, default=None, help_text="Kept for a while: pages of this login may still be open."
+    )
 
 
 class LoginLink(Table, tablename="login_links"):
@@ -114,4 +131,4 @@ class Installation(Table, tablename="installation"):
     confirmed_runs = Text(default="", help_text="Those that an administrator has confirmed.")
 
 
-TABLES: tuple[type[Table], ...] = (User, LoginLink, ApiToken, Session, Duty, Installation)
+TABLES: tuple[type[Table], ...] = (User, Login, LoginLink, ApiToken, Session, Duty, Installation)

@@ -17,6 +17,8 @@ import socket
 import time
 from datetime import UTC, datetime, timedelta
 
+from app.accounts.watch import CHANNEL as LOGINS_CHANNEL
+from app.accounts.watch import LoginWatch
 from app.aio import Supervisor, within
 from app.db.database import Database
 from app.errors import DatabaseOutage, HubError, RuntimeFailure
@@ -57,6 +59,7 @@ class Manager:
         sessions: Sessions,
         changes: Changes,
         terminals: Terminals,
+        watch: LoginWatch | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -64,6 +67,7 @@ class Manager:
         self.sessions = sessions
         self.changes = changes
         self.terminals = terminals
+        self.watch = watch or LoginWatch()
         self.replica = f"{socket.gethostname()[:40]}-{secrets.token_hex(6)}"
         self.seen: dict[RunId, Observed] = {}
         self._listed = False  # Whether there has been a full list. Before it, what is not known is unknown, not gone.
@@ -425,10 +429,11 @@ class Manager:
 
         def connected() -> None:
             self.changes.publish_all()
+            self.watch.check_now()
             self.terminals_look_again()
             self.wake()
 
-        await self.database.listen(queries.CHANNEL, heard, connected)
+        await self.database.listen({queries.CHANNEL: heard, LOGINS_CHANNEL: self.watch.hear}, connected)
 
     def terminals_look_again(self) -> None:
         """Changes may have been missed: every terminal's session is read again."""
@@ -528,8 +533,10 @@ class Manager:
             await asyncio.sleep(HOUSEKEEPING)
 
     async def keep_house(self) -> None:
-        """Guests who have gone go with all that was theirs."""
-        await queries.expire_guests(self.settings.guest_lifetime)
+        """Guests who have gone go with all that was theirs; so do logins that ended long ago."""
+        for user_id, why in await queries.expire_guests(self.settings.guest_lifetime):
+            log.info("user %s removed: a guest %s", user_id, why)
+        await queries.purge_logins()
         for user_id in await queries.users_to_bury():
             try:
                 await self.runtime.delete_home(str(user_id))

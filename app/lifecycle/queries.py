@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from uuid import UUID
 
+from app.accounts.service import GUEST_WITHOUT_SESSION
 from app.db.tables import Duty
 from app.db.tables import Session as Row
 from app.runtimes.base import Observed, Reason, RunId
@@ -19,6 +20,7 @@ CHANNEL = "hub_sessions"  # The trigger in the migrations says `<user> <session>
 ADMISSION_LOCK = 0x48554251  # "HUBQ": one replica at a time lets sessions in, so that the limit holds.
 PACE = timedelta(seconds=6)  # Starts are counted over this long: a pace of 60 a minute lets 6 in at once.
 TRY_AGAIN = timedelta(seconds=5)  # Room that others than the Hub make or take is looked for this often.
+LOGINS_KEPT = timedelta(days=30)  # After their end: a page may stay open, and still say which login it was made for.
 FULL_FOR = timedelta(minutes=1)  # After no try has failed for this long, as many as wait are let in again.
 
 
@@ -350,18 +352,40 @@ async def sessions_by_id(ids: list[str]) -> list[Session]:
     return [Session.from_row(row) for row in rows]
 
 
-async def expire_guests(lifetime: timedelta) -> None:
-    """Guests who were not seen for long go, unless one of their sessions has had input since."""
-    await Row.raw(
-        """UPDATE users u SET deleted_at = now(), login_epoch = login_epoch + 1
-           WHERE u.email IS NULL AND u.deleted_at IS NULL AND u.seen_at < now() - {}::interval
-             AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s."user" = u.id AND s.last_input_at > now() - {}::interval)""",
+async def expire_guests(lifetime: timedelta) -> list[tuple[UUID, str]]:
+    """Guests who were not seen for long go, unless one of their sessions has had input since; soon, if they have none.
+
+    Gives who went, and why.
+    """
+    rows = await Row.raw(
+        """WITH gone AS (
+             UPDATE users u SET deleted_at = now(), login_epoch = login_epoch + 1
+             WHERE u.email IS NULL AND u.deleted_at IS NULL AND (
+               (u.seen_at < now() - {}::interval
+                AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s."user" = u.id AND s.last_input_at > now() - {}::interval))
+               OR (u.seen_at < now() - {}::interval
+                   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s."user" = u.id AND s.wanted <> 'deleted')))
+             RETURNING u.id, u.seen_at < now() - {}::interval AS long),
+           ended AS (UPDATE logins SET ended_at = now() WHERE ended_at IS NULL AND "user" IN (SELECT id FROM gone))
+           SELECT id, long FROM gone""",
         lifetime,
+        lifetime,
+        GUEST_WITHOUT_SESSION,
         lifetime,
     )
     await Row.raw(
         """UPDATE sessions SET wanted = 'deleted', wanted_reason = 'stopped_by_user', due_at = now()
            WHERE wanted <> 'deleted' AND "user" IN (SELECT id FROM users WHERE deleted_at IS NOT NULL)"""
+    )
+    return [(row["id"], "not seen for long" if row["long"] else "without a session who has gone") for row in rows]
+
+
+async def purge_logins() -> None:
+    """Forget logins that ended so long ago that no page of theirs is open any more."""
+    await Row.raw(
+        "DELETE FROM logins WHERE ended_at < now() - {}::interval OR ends_at < now() - {}::interval",
+        LOGINS_KEPT,
+        LOGINS_KEPT,
     )
 
 

@@ -7,14 +7,16 @@ from uuid import UUID
 from quart import Blueprint, Quart, flash, render_template, request
 from quart.typing import ResponseReturnValue
 
+from app.accounts.logins import PASSWORD_WINDOW
 from app.accounts.preferences import FONTS, SIZES, THEMES, Preferences
-from app.accounts.service import PASSWORD_LENGTH
+from app.accounts.service import GUEST_WITHOUT_SESSION, PASSWORD_LENGTH
 from app.errors import BadInput, Forbidden, NotFound
 from app.web.context import hub
 from app.web.errors import wants_json
 from app.web.htmx import go
 from app.web.limits import PASSWORDS, limited
-from app.web.security import log_in, me
+from app.web.logins import this_login
+from app.web.security import me
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
 
@@ -29,18 +31,23 @@ async def index() -> ResponseReturnValue:
 async def password() -> ResponseReturnValue:
     account, form = me(), await request.form
     _no_guests()
+    accounts = hub().accounts
     try:
-        account = await hub().accounts.set_password(account, form.get("password", ""), current=form.get("current"))
+        await accounts.set_password(account, form.get("password", ""), current=form.get("current"), login=this_login())
     except BadInput as error:
         return await _page(error=error), 422
-    log_in(account)
-    await flash("Your password is set. All other logins have ended.", "info")
+    if form.get("tokens") == "1":
+        await accounts.drop_tokens(account)
+    text = "Your password is set. All other logins have ended."
+    if tokens := len(await accounts.tokens(account)):
+        text += f" {tokens} API {'token still works' if tokens == 1 else 'tokens still work'}: revoke below what is not used."
+    await flash(text, "info")
     return go("/account")
 
 
 @blueprint.post("/logins")
 async def end_logins() -> ResponseReturnValue:
-    log_in(await hub().accounts.end_logins(me()))
+    await hub().accounts.end_logins(me(), keep=this_login())
     await flash("You are logged out everywhere else.", "info")
     return go("/account")
 
@@ -85,6 +92,10 @@ async def _page(*, error: BadInput | None = None, token: str = "") -> str:
     return await render_template(
         "account.html",
         tokens=await hub().accounts.tokens(account),
+        login=this_login(),
+        window=int(PASSWORD_WINDOW.total_seconds()) // 60,
+        guest_minutes=int(GUEST_WITHOUT_SESSION.total_seconds()) // 60,
+        mails_links=hub().settings.mails_links,
         least=PASSWORD_LENGTH[0],
         error=error,
         token=token,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import UUID
 
 from quart import Blueprint, flash, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.accounts.models import Account
-from app.accounts.service import INVITE_LIFETIME
+from app.accounts.service import INVITE_LIFETIME, RESET_LIFETIME
 from app.errors import BadInput, Conflict, NotFound
 from app.web.context import hub
 from app.web.htmx import go, wants_fragment
@@ -46,7 +45,7 @@ async def user_link() -> ResponseReturnValue:
     if account is None:
         await flash("There is no such account any more.", "error")
         return go("/admin")
-    link = await hub().accounts.make_link(account, timedelta(days=1))
+    link = await hub().accounts.make_link(account, RESET_LIFETIME)
     return await _page(link=link, invited=account.email or "")
 
 
@@ -76,7 +75,7 @@ async def remove(user_id: str) -> ResponseReturnValue:
     """Their logins, links and tokens are void at once; the manager ends their sessions and deletes their files."""
     person = await _person(user_id)
     await hub().sessions.delete_all(person.id)
-    await hub().accounts.leave(person.id)
+    await hub().accounts.leave(person.id, f"by administrator {me().id}")
     await flash(f"The account of {person.label} is removed.", "info")
     return go("/admin")
 

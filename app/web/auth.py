@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import hmac
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from quart import Blueprint, flash, redirect, render_template, request, url_for
+from quart import (
+    Blueprint,
+    after_this_request,
+    current_app,
+    flash,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from quart.typing import ResponseReturnValue
 
-from app.accounts.service import PASSWORD_LENGTH
+from app.accounts.logins import How
+from app.accounts.models import Account
+from app.accounts.service import PASSWORD_LENGTH, check_password, clean_token
 from app.errors import BadInput, Conflict, HubError, NotLoggedIn
 from app.web.context import hub
 from app.web.htmx import go
-from app.web.limits import GUESTS, LINKS, LOGIN_TRIES, LOGINS, MAILS, limited
-from app.web.security import log_in, log_out, maybe_me, me, public
+from app.web.limits import GUESTS, LINKS, LOGIN_TRIES, LOGINS, MAILS, client_address, limited
+from app.web.logins import log_in, log_out, this_login
+from app.web.security import maybe_me, me, public
+
+COOKIES = "hub_cookies"  # Says nothing but that the browser keeps cookies.
 
 blueprint = Blueprint("auth", __name__)
 
@@ -38,6 +55,7 @@ async def login() -> ResponseReturnValue:
     target = safe_next(request.args.get("next"))
     if maybe_me():
         return go(target)
+    _try_cookies()
     message = "Your login has expired, or you are not logged in. Log in to go on." if "expired" in request.args else ""
     return await _login_page(target=target, notice=message)
 
@@ -48,11 +66,13 @@ async def login() -> ResponseReturnValue:
 async def login_post() -> ResponseReturnValue:
     form = await request.form
     target = safe_next(form.get("next"))
+    if blocked := _cookies_blocked(form):
+        return await _login_page(target=target, error=blocked, email=form.get("email", ""), status=422)
     try:
         account = await hub().accounts.log_in(form.get("email", ""), form.get("password", ""))
     except NotLoggedIn as error:
         return await _login_page(target=target, error=error.message, email=form.get("email", ""), status=422)
-    log_in(account)
+    await log_in(account, How.PASSWORD, keep=form.get("keep") == "1")
     return go(target)
 
 
@@ -68,49 +88,66 @@ async def link_post() -> ResponseReturnValue:
     return await render_template("link_sent.html", printed=not hub().settings.smtp_url)
 
 
-@blueprint.get("/login/link/<token>")
+@blueprint.get("/login/link/<token>", strict_slashes=False)
 @public("a log-in link out of a mail; opening it uses nothing up, since mail scanners open links too")
 @limited(LINKS)
 async def link(token: str) -> ResponseReturnValue:
     try:
-        account = await hub().accounts.look_at_link(token)
+        account = await hub().accounts.look_at_link(clean_token(token))
     except BadInput as error:
         return await _link_void(error)
-    if account is None:
-        return await render_template("first.html", token=token, least=PASSWORD_LENGTH[0])
-    return await render_template("link.html", token=token, email=account.email)
+    _try_cookies()
+    return await _link_page(account)
 
 
-@blueprint.post("/login/link/<token>")
+@blueprint.post("/login/link/<token>", strict_slashes=False)
 @public("using a log-in link, once")
 @limited(LINKS)
 async def link_use(token: str) -> ResponseReturnValue:
+    """Nothing uses the link up before all else is right: what the form says, and that the browser can be logged in."""
     form = await request.form
-    accounts = hub().accounts
+    accounts, token, keep = hub().accounts, clean_token(token), form.get("keep") == "1"
     try:
-        if await accounts.look_at_link(token) is None:
-            try:
+        owner = await accounts.look_at_link(token)
+        if blocked := _cookies_blocked(form):
+            return await _link_page(owner, error=blocked, email=form.get("email", "")), 422
+        try:
+            if owner is None:
                 account = await accounts.make_first_admin(token, form.get("email", ""), form.get("password", ""))
-            except BadInput as error:
-                if error.field is None:
-                    raise
-                page = await render_template(
-                    "first.html",
-                    token=token,
-                    least=PASSWORD_LENGTH[0],
-                    error=error.message,
-                    field=error.field,
-                    email=form.get("email", ""),
-                )
-                return page, 422
-        else:
-            account = await accounts.use_link(token)
+                await log_in(account, How.PASSWORD, keep=keep)
+                return go("/sessions")
+            password = _first_password(owner, form)
+        except BadInput as error:
+            if error.field is None:
+                raise
+            return await _link_page(owner, error=error.message, field=error.field, email=form.get("email", "")), 422
+        account = await accounts.use_link(token)
     except (BadInput, Conflict) as error:
         return await _link_void(error)
-    log_in(account)
-    if not account.has_password:
+    await log_in(account, How.LINK, keep=keep)
+    if password:
+        await accounts.set_password(account, password, current=None, login=this_login())
+    elif account.has_password:
+        await flash(
+            "You are logged in. Forgotten your password? For 15 minutes you can set a new one on your account's page without "
+            "the present one.",
+            "info",
+        )
+    else:
         await flash("You are logged in. Set a password on your account's page if you want one.", "info")
     return go("/sessions")
+
+
+def _first_password(account: Account, form: Mapping[str, str]) -> str:
+    """The password that an invited person chooses; empty for one who has one, and for one who skips it where mail goes out.
+
+    Raises BadInput for one that cannot be set.
+    """
+    password = form.get("password")
+    skips = form.get("skip") == "1" and bool(hub().settings.smtp_url)
+    if account.has_password or password is None or skips:
+        return ""
+    return check_password(password)
 
 
 @blueprint.post("/login/guest")
@@ -120,7 +157,12 @@ async def guest() -> ResponseReturnValue:
     if maybe_me():
         # Sent twice, or already logged in: whoever they are, they stay that.
         return go("/sessions")
-    log_in(await hub().accounts.add_guest())
+    form = await request.form
+    if blocked := _cookies_blocked(form):
+        return await _login_page(target="", error=blocked, status=422)
+    key = str(current_app.secret_key).encode()
+    origin = hmac.new(key, client_address().encode(), "sha256").hexdigest()
+    await log_in(await hub().accounts.add_guest(origin), How.GUEST, keep=form.get("keep") == "1")
     return go("/sessions")
 
 
@@ -142,8 +184,8 @@ async def logout() -> ResponseReturnValue:
             return redirect(url_for("auth.logout_page"), 303)
         # What is a guest's goes when they go: nobody could ever reach it again.
         await hub().sessions.delete_all(account.id)
-        await hub().accounts.leave(account.id)
-    log_out()
+        await hub().accounts.leave(account.id, "a guest who left")
+    await log_out()
     return go("/login")
 
 
@@ -157,9 +199,48 @@ async def _login_page(
         error=error,
         email=email,
         guests=hub().settings.guests,
+        mails_links=hub().settings.mails_links,
+        prints_links=hub().settings.prints_links,
         first=not await hub().accounts.anybody(),
     )
     return page, status
+
+
+async def _link_page(owner: Account | None, *, error: str = "", field: str = "", email: str = "") -> str:
+    """The page of a link: of the first administrator's (no account), of an invited person's, or of anybody else's."""
+    template = "link.html" if owner else "first.html"
+    return await render_template(
+        template,
+        owner=owner,
+        least=PASSWORD_LENGTH[0],
+        skip=bool(hub().settings.smtp_url),
+        error=error,
+        field=field,
+        email=email,
+    )
+
+
+def _try_cookies() -> None:
+    """Have the browser keep a cookie, so that its next form shows whether it does."""
+    if COOKIES not in request.cookies:
+
+        @after_this_request
+        async def send(response: Any) -> Any:
+            response.set_cookie(COOKIES, "yes", httponly=True, samesite="Lax", secure=hub().settings.secure)
+            return response
+
+
+def _cookies_blocked(form: Mapping[str, str]) -> str:
+    """Why this browser cannot be logged in, in words; empty where it can. A form of no page's says nothing about it."""
+    if form.get("cookies") != "1" or COOKIES in request.cookies:
+        return ""
+    settings = hub().settings
+    if settings.secure and not request.is_secure:
+        return f"This page was opened without https, so the browser keeps no login. Open {settings.public_url} instead."
+    return (
+        "Your browser did not keep the Hub's cookie, and cannot be logged in without it. Allow cookies for this site, then "
+        "try again. Nothing was used up."
+    )
 
 
 async def _link_void(error: HubError) -> ResponseReturnValue:

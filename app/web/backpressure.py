@@ -34,7 +34,12 @@ class BoundedBody(Body):
         return self
 
     async def __anext__(self) -> bytes:
-        data = await super().__anext__()
+        try:
+            data = await super().__anext__()
+        except StopAsyncIteration:
+            if self._must_raise is not None:
+                raise self._must_raise from None  # It was broken off while its reader waited.
+            raise
         self._taken.set()
         return data
 
@@ -50,6 +55,12 @@ class BoundedBody(Body):
         if self._in_one_piece and len(self._data) > HELD:
             self._must_raise = RequestEntityTooLarge()
             self.set_complete()
+
+    def break_off(self, error: Exception) -> None:
+        """Its reader gets this error instead of what is still to come."""
+        self._must_raise = error
+        self._data.clear()
+        self.set_complete()
 
     async def room(self) -> None:
         """Wait until more may be taken in."""

@@ -10,6 +10,7 @@ from quart import current_app
 
 from app.accounts.models import Account
 from app.accounts.service import Accounts
+from app.accounts.watch import LoginWatch
 from app.errors import Conflict
 from app.files.homes import Homes
 from app.sessions.changes import Changes
@@ -49,6 +50,7 @@ class Hub:
     homes: Homes
     changes: Changes
     live: LiveLists
+    watch: LoginWatch
     terminals: Terminals
     where: Callable[[Session], Awaitable[str | None]]
     synced: Callable[[], float | None]

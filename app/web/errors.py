@@ -17,6 +17,7 @@ from quart.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.errors import BadInput, HubError, NotLoggedIn, system_trouble
+from app.log import hide_secrets
 from app.web.htmx import go, wants_fragment
 
 log = logging.getLogger("hub.web")
@@ -116,7 +117,7 @@ def set_up(app: Quart) -> None:
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> ResponseReturnValue:
-        where = "a WebSocket" if has_websocket_context() else f"{request.method} {request.path}"
+        where = "a WebSocket" if has_websocket_context() else f"{request.method} {hide_secrets(request.path)}"
         log.exception("%s failed", where)
         status, text = (system_trouble(error) if isinstance(error, OSError) else None) or (500, TEXTS[500])
         return await answer(status, "Something went wrong", text)

@@ -25,6 +25,7 @@ from app.web.errors import wants_json
 from app.web.htmx import go, wants_fragment
 from app.web.limits import ADDRESS_RUNS, RUNS, limited
 from app.web.live import Page
+from app.web.logins import Identity, assume, identity, page_login
 from app.web.security import admins_only, me
 from app.web.shown import Shown
 
@@ -111,21 +112,25 @@ async def create() -> ResponseReturnValue:
 async def events() -> ResponseReturnValue:
     account = me()
     hub().live.check(account.id)
-    stream = Response(stream_with_context(_events)(account), content_type="text/event-stream")
+    stream = Response(stream_with_context(_events)(account, identity()), content_type="text/event-stream")
     stream.timeout = None  # A live list has no end.
     stream.headers["X-Accel-Buffering"] = "no"
     return stream
 
 
-async def _events(account: Account) -> AsyncIterator[bytes]:
+async def _events(account: Account, who: Identity) -> AsyncIterator[bytes]:
     """The stream. It ends with the login; the page finds out when it asks again."""
+    assume(who)  # The stream's context is another than the request's.
     services, clock = hub(), asyncio.get_running_loop().time
     sent, sent_at, since = "", 0.0, clock()
-    with services.live.stream(account.id, _login(account)) as shared, services.changes.subscribe(account.id) as changes:
+    with (
+        services.live.stream(account.id, page_login()) as shared,
+        services.changes.subscribe(account.id) as changes,
+        services.watch.open(g.proof, changes.close),
+    ):
         while changes.open():
-            now = await services.accounts.get(account.id)
-            if now is None or now.login_epoch != account.login_epoch:
-                return
+            if account.guest:
+                await services.accounts.seen(account)  # A guest who looks on is there.
             page = await shared.get(since, partial(_live_page, account))
             if page.html != sent:
                 yield b"".join(b"data: " + line.encode() + b"\n" for line in page.html.splitlines()) + b"\n"
@@ -151,11 +156,6 @@ async def _events(account: Account) -> AsyncIterator[bytes]:
 def _pause(page: Page) -> float:
     """Seconds until a list is looked at again without an announcement."""
     return QUEUE_POLL if page.positions else SOON_POLL if page.ends_soon else HEARTBEAT
-
-
-def _login(account: Account) -> str:
-    """Streams with the same one may share what is rendered."""
-    return f"{account.id} {account.login_epoch} {g.get('proof')}"
 
 
 async def _live_page(account: Account) -> Page:

@@ -16,7 +16,7 @@ from quart import Blueprint, Quart, Request, Websocket, g, jsonify, render_templ
 from quart.typing import ResponseReturnValue
 
 from app.aio import cancel_and_wait
-from app.errors import BadInput, NotFound
+from app.errors import BadInput, NotFound, OtherLogin
 from app.sessions.models import Session
 from app.sessions.state import AT_REST, State
 from app.terminal.awaited import Disconnected, serve_viewer
@@ -24,6 +24,7 @@ from app.terminal.events import Deadline, Mode, ProtocolError, Size
 from app.terminal.terminal import LEAVING, Terminals, TerminalTarget
 from app.web.context import hub
 from app.web.limits import TERMINALS, limited
+from app.web.logins import check_socket
 from app.web.security import by_cookie_or_token, maybe_me, me, until_logged_out
 from app.web.sessions import show
 from app.web.shown import Shown
@@ -146,7 +147,11 @@ async def tty(session_id: str) -> None:
         await websocket.close(4401, "Log in first.")
         return
     try:
+        await check_socket()
         session = await hub().sessions.get(account.id, session_id)
+    except OtherLogin as error:
+        await websocket.close(4403, error.message[:100])
+        return
     except NotFound:
         await websocket.close(4404, "There is no such session among yours.")
         return

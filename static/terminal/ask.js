@@ -1,12 +1,17 @@
 /** Asks the Hub for something, other than by the WebSocket. */
 
+import { page } from "./words.js";
+
 const MAX_WAIT = 60; // Seconds. A longer wait is for the person to decide about.
 const MAX_RETRIES = 3;
 
-/** As `fetch`, and once more where the Hub says that too many requests came, and when it takes more. */
+/** Says for whom the page was made: the Hub refuses it once another person is logged in. */
+export const OURS = { "Hub-Login": page.dataset.login };
+
+/** As `fetch` for this page, and once more where the Hub says that too many requests came, and when it takes more. */
 export async function patientFetch(address, options) {
   for (let tries = 0; ; tries++) {
-    const answer = await fetch(address, options);
+    const answer = await fetch(address, { ...options, headers: { ...options?.headers, ...OURS } });
     const wait = answer.status === 429 ? Number(answer.headers.get("Retry-After") ?? 0) : 0;
     if (!(wait > 0 && wait <= MAX_WAIT) || tries === MAX_RETRIES) return answer;
     await new Promise((later) => setTimeout(later, wait * 1000));

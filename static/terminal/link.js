@@ -34,6 +34,7 @@ export class Connection {
     url.protocol = url.protocol.replace("http", "ws");
     // A window nobody looks at does not decide the size.
     if (size) url.search = new URLSearchParams(size);
+    url.searchParams.set("login", page.dataset.login);
     if (page.dataset.watch === "yes") url.searchParams.set("watch", "1");
     const socket = (this.#socket = new WebSocket(url, ["hub.tty.v1"]));
     socket.binaryType = "arraybuffer";

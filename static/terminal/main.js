@@ -11,7 +11,7 @@
  * lines on the screen as text, and `hubSize()`: { cols, rows }.
  */
 
-import { ask } from "./ask.js";
+import { OURS, ask } from "./ask.js";
 import { copy } from "./clipboard.js";
 import { takeDrops } from "./files.js";
 import { shortcut } from "./keys.js";
@@ -154,7 +154,8 @@ function closed(code, reason, greeted) {
   connection = null;
   setDeadline({ at: null });
   if (code === 4401) return loggedOut();
-  if (code === 4403 || code === 4404) return gone();
+  if (code === 4403) return otherLogin();
+  if (code === 4404) return gone();
   if (code === 1000 || code === 4409) return askState();
   if (code === 1013 && reason) toast(reason, { tone: "warn" });
   attempts += 1;
@@ -201,11 +202,12 @@ async function askState() {
     let found;
     try {
       const answer = await fetch(`${base}/state${waitFor}`, {
-        headers: { accept: "application/json" },
+        headers: { accept: "application/json", ...OURS },
         cache: "no-store",
         signal: AbortSignal.any([asking.signal, AbortSignal.timeout(40_000)]),
       });
       if (answer.status === 401) return loggedOut();
+      if (answer.status === 412) return otherLogin();
       if (answer.status === 403 || answer.status === 404) return gone();
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       found = await answer.json();
@@ -252,6 +254,19 @@ function loggedOut() {
   byId("login").focus();
 }
 
+/** The browser has another person's login now: nothing that is pressed here may be done in their name. */
+function otherLogin() {
+  show("logged-out", "Another login", "bad");
+  byId("stop").hidden = true;
+  byId("again").hidden = false;
+  showPanel(
+    "Another person is logged in",
+    "This page was made for another login than this browser has now, so nothing is sent from here. The session itself goes on. " +
+      "Log out and log in as yourself to come back to it.",
+  );
+  byId("panel").focus();
+}
+
 function gone() {
   show("gone", "Not here", "bad");
   byId("stop").hidden = true;
@@ -289,6 +304,7 @@ async function attempt(path, then) {
     await ask(`${base}/${path}`);
   } catch (error) {
     if (error.status === 401) return loggedOut();
+    if (error.status === 412) return otherLogin();
     return void toast(error.message, { tone: "warn" });
   }
   then?.();

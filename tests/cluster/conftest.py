@@ -21,7 +21,7 @@ from playwright.async_api import Browser, Page, Playwright
 
 from app.db.embedded import PrivatePostgres
 from app.settings import PROJECT
-from e2e.browser import Person, Terminal, make_first_admin
+from e2e.browser import Person, Terminal, follow_link
 from e2e.conftest import as_person, chromium, playwright  # noqa: F401  (two of them are fixtures)
 from e2e.hub import HubProcess
 
@@ -267,7 +267,8 @@ async def open_desk(
         try:
             await hub.start()
             page = await chromium.new_page()
-            await make_first_admin(page, (await hub.said(r"http://\S+/login/link/\S+"))[0], "owner@example.org")
+            added = await hub.command("user", "add", "owner@example.org", "--admin")
+            await follow_link(page, added.split("\n\n")[1].strip())
             yield Desk(hub, await as_person(page, hub.url, "owner@example.org", playwright), chromium)
         except BaseException:
             print(hub.log)  # noqa: T201  (pytest shows it with the failure)

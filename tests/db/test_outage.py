@@ -78,7 +78,7 @@ async def test_a_postgres_that_drops_what_it_is_sent_is_noticed_within_five_seco
             nonlocal connections
             connections += 1
 
-        listening = asyncio.create_task(database.listen("line", heard.append, connected))
+        listening = asyncio.create_task(database.listen({"line": heard.append}, connected))
         try:
             async with asyncio.timeout(30):
                 while not connections:
@@ -124,7 +124,7 @@ async def _ask(database: Database) -> None:
 async def test_a_single_call_that_fails_is_no_outage_and_is_logged(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listening = asyncio.create_task(database.listen("single", lambda _: None, lambda: None))
+    listening = asyncio.create_task(database.listen({"single": lambda _: None}, lambda: None))
     with pytest.raises(DatabaseOutage):
         await Row.raw("SELECT pg_terminate_backend(pg_backend_pid())")
     async with asyncio.timeout(30):

@@ -14,7 +14,6 @@ from serving import PASSWORD, Browser, Site
 from werkzeug.datastructures import FileStorage
 
 from app.runtimes.base import Source
-from app.web import security
 
 
 @pytest.mark.parametrize(
@@ -72,11 +71,8 @@ async def test_a_form_with_a_huge_file_in_it_is_stored_nowhere(site: Site, scrat
 
 
 @pytest.mark.parametrize("by", ["cookie", "token"])
-async def test_an_open_terminal_ends_with_the_login_that_opened_it(
-    site: Site, by: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_open_terminal_ends_with_the_login_that_opened_it(site: Site, by: str) -> None:
     """Somebody who lost a laptop sets a new password, or revokes a token: what is open there must not stay open."""
-    monkeypatch.setattr(security, "RECHECK", 0.05)
     account, browser = await site.person("ada@example.org")
     session = await site.hub.sessions.create(account.id, guest=False, name="mine", source=Source())
     await site.until_state(account.id, session.id, "running")
@@ -94,8 +90,7 @@ async def test_an_open_terminal_ends_with_the_login_that_opened_it(
     assert caught.value.args[0] == 4401
 
 
-async def test_an_open_terminal_stays_while_its_login_does(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security, "RECHECK", 0.05)
+async def test_an_open_terminal_stays_while_its_login_does(site: Site) -> None:
     account, browser = await site.person("ada@example.org")
     session = await site.hub.sessions.create(account.id, guest=False, name="mine", source=Source())
     await site.until_state(account.id, session.id, "running")

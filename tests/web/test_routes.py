@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from quart import websocket
@@ -75,7 +76,7 @@ async def test_every_route_asks_for_a_login_unless_it_is_public_for_a_reason(sit
 async def test_a_login_that_was_made_up_or_has_ended_is_none(site: Site) -> None:
     ada, browser = await site.person("ada@example.org")
     forger = site.browser()
-    forger.client.set_cookie("localhost", "hub_login", f"{ada.id}:0")
+    forger.client.set_cookie("localhost", "hub_login_id", f"{ada.id}:{uuid4()}")
     assert asks_for_login(await forger.get("/sessions"))
     await site.hub.accounts.end_logins(ada)
     assert asks_for_login(await browser.get("/sessions"))

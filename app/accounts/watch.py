@@ -1,0 +1,76 @@
+"""Ends what is open in this process (terminals, live lists, uploads) once the login or API token that proves it has ended.
+
+Postgres's notification is a hint to check at once; a check every few seconds is the guarantee. One query checks all that is
+open. Must not know what is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+from app.aio import within
+from app.db.tables import Login as Row
+from app.errors import DatabaseOutage
+
+CHANNEL = "hub_logins"  # Triggers in the migrations say the id of a login or token here that has ended.
+CHECK_EVERY = 3.0  # Seconds: how late a lost notification is made good.
+
+
+class LoginWatch:
+    """What is open, by the id of the login or API token that proves it."""
+
+    def __init__(self) -> None:
+        self._open: dict[UUID, list[Callable[[], None]]] = {}
+        self._check_now = asyncio.Event()
+
+    @contextlib.contextmanager
+    def open(self, proof: UUID, end: Callable[[], None]) -> Iterator[None]:
+        """Within the context, `end` is called once when the login or token has ended."""
+        self._open.setdefault(proof, []).append(end)
+        try:
+            yield
+        finally:
+            ends = self._open.get(proof, [])
+            if end in ends:  # It was not called.
+                ends.remove(end)
+                if not ends:
+                    del self._open[proof]
+
+    def hear(self, proof: str) -> None:
+        """This login or token may have ended."""
+        with contextlib.suppress(ValueError):
+            if UUID(proof) in self._open:
+                self._check_now.set()
+
+    def check_now(self) -> None:
+        """Notifications may have been missed."""
+        self._check_now.set()
+
+    async def run(self) -> None:
+        """Check until cancelled. That Postgres does not answer says nothing about logins: they go on meanwhile."""
+        while True:
+            await within(self._check_now, CHECK_EVERY)
+            self._check_now.clear()
+            with contextlib.suppress(DatabaseOutage):
+                await self.check()
+
+    async def check(self) -> None:
+        proofs = list(self._open)
+        if not proofs:
+            return
+        rows = await Row.raw(
+            """SELECT l.id FROM logins l JOIN users u ON u.id = l."user"
+               WHERE l.id = ANY({}) AND l.ended_at IS NULL AND l.ends_at > now() AND u.deleted_at IS NULL
+               UNION ALL
+               SELECT t.id FROM api_tokens t JOIN users u ON u.id = t."user" WHERE t.id = ANY({}) AND u.deleted_at IS NULL""",
+            proofs,
+            proofs,
+        )
+        good = {row["id"] for row in rows}
+        for proof in proofs:
+            if proof not in good:
+                for end in self._open.pop(proof, ()):
+                    end()

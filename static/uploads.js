@@ -1,0 +1,198 @@
+// Uploads with progress: one after the other, each with its own line. They are stored for the person whose page this is, and
+// for nobody else: when the login has ended the queue waits, and under another person's login it stops.
+
+const place = document.querySelector("[data-upload]");
+const lines = document.getElementById("uploads");
+const MAX_WAIT = 60; // Seconds. A longer wait is for the person to decide about.
+const MAX_RETRIES = 3; // When the Hub says that there were too many requests.
+const OURS = { "Hub-Login": document.body.dataset.login };
+
+if (place && lines) setUp();
+
+function setUp() {
+  const limit = Number(place.dataset.limit);
+  const folder = place.dataset.folder ? `${place.dataset.folder}/` : "";
+  const picker = place.querySelector("[data-pick]");
+  const waiting = []; // { file, line }: what is still to be sent, in order.
+  let under = 0;
+  let sending = false;
+  let stopped = ""; // Why nothing is sent any more; empty while files may be.
+  let pause = null; // The notice that the queue waits, while it does.
+
+  place.querySelector("[data-no-script]")?.remove();
+  picker.required = false;
+  picker.multiple = true;
+  picker.addEventListener("change", () => {
+    take([...picker.files].map((file) => ({ file })));
+    picker.value = "";
+  });
+  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragenter", (event) => {
+    if (carriesFiles(event)) document.body.classList.toggle("dropping", ++under > 0);
+  });
+  addEventListener("dragleave", (event) => {
+    if (carriesFiles(event)) document.body.classList.toggle("dropping", --under > 0);
+  });
+  addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    under = 0;
+    document.body.classList.remove("dropping");
+    // A folder is among the files, too, as one that no browser can read.
+    const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+    take(items.map((item) => ({ file: item.getAsFile(), isFolder: item.webkitGetAsEntry?.()?.isDirectory })));
+  });
+  addEventListener("beforeunload", (event) => (sending || (waiting.length && !stopped)) && event.preventDefault());
+
+  function take(dropped) {
+    for (const { file, isFolder } of dropped) {
+      if (!file) continue;
+      const line = addLine(file.name);
+      if (isFolder) fail(line, "This is a folder. Choose the files in it, or a zip of it.");
+      else if (file.size > limit) fail(line, `It is larger than ${place.dataset.limitText}, which is the most that the Hub takes.`);
+      else if (stopped) fail(line, stopped);
+      else waiting.push({ file, line });
+    }
+    sendNext();
+  }
+
+  async function sendNext() {
+    if (sending || pause || !waiting.length) return;
+    sending = true;
+    const next = waiting.shift();
+    let answer = await send(next);
+    for (let tries = 0; answer.wait > 0 && answer.wait <= MAX_WAIT && tries < MAX_RETRIES; tries++) {
+      next.line.children[1].textContent = `Too many uploads at once. Trying again in ${answer.wait} s`;
+      next.line.querySelector("progress").value = 0;
+      await new Promise((later) => setTimeout(later, answer.wait * 1000));
+      answer = await send(next);
+    }
+    sending = false;
+    if (answer.status === 201) finish(next.line, answer.body);
+    else if (answer.status === 401) await hold(next);
+    else if (answer.status === 412) stop(next, answer.body.detail);
+    else fail(next.line, answer.text ?? (await whyBroken(next.file)), answer.status !== 413 && (() => take([next])));
+    sendNext();
+  }
+
+  /** The login has ended: the queue waits until the person has logged in again, in another tab. */
+  async function hold(next) {
+    waiting.unshift(next);
+    next.line.children[1].textContent = "Waiting";
+    next.line.querySelector("progress").value = 0;
+    pause = Object.assign(document.createElement("p"), { className: "notice error" });
+    pause.setAttribute("role", "alert");
+    const there = Object.assign(document.createElement("a"), { href: "/login", target: "_blank", textContent: "Log in" });
+    const go = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Continue" });
+    const count = waiting.length === 1 ? "1 file waits" : `${waiting.length} files wait`;
+    pause.append(`Your login has ended, so ${count}. `, there, " in another tab, then ", go);
+    go.addEventListener("click", () => {
+      pause.remove();
+      pause = null;
+      sendNext();
+    });
+    lines.prepend(pause);
+    go.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Another person is logged in: these files are not theirs. */
+  function stop(next, words) {
+    stopped = words;
+    for (const { line } of [next, ...waiting.splice(0)]) fail(line, words);
+  }
+
+  function addLine(name) {
+    const line = document.createElement("div");
+    line.className = "uploading";
+    line.append(Object.assign(document.createElement("b"), { textContent: name }), document.createElement("span"));
+    line.append(Object.assign(document.createElement("progress"), { max: 1, value: 0, ariaLabel: `Uploading ${name}` }));
+    line.children[1].textContent = "Waiting";
+    lines.append(line);
+    return line;
+  }
+
+  function fail(line, words, again) {
+    line.classList.add("failed");
+    line.children[1].textContent = "Not uploaded";
+    line.querySelector("progress").remove();
+    line.append(Object.assign(document.createElement("span"), { className: "why", textContent: words }));
+    if (again) {
+      const button = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Try again" });
+      button.addEventListener("click", () => {
+        line.remove();
+        again();
+      });
+      line.append(button);
+    }
+  }
+
+  /** Gives { status, body, text, wait }: status 0 and no text where no answer came; `wait` is in seconds. */
+  function send({ file, line }) {
+    return new Promise((done) => {
+      const request = new XMLHttpRequest();
+      const bar = line.querySelector("progress");
+      const address = `/files/upload/${(folder + file.name).split("/").map(encodeURIComponent).join("/")}`;
+      const cancel = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Cancel" });
+      let cancelled = false;
+      request.open("PUT", address);
+      request.setRequestHeader("Accept", "application/json");
+      for (const [name, value] of Object.entries(OURS)) request.setRequestHeader(name, value);
+      request.upload.addEventListener("progress", (event) => {
+        bar.value = event.loaded / event.total;
+        line.children[1].firstChild.data = event.loaded === event.total ? "Storing " : `${Math.floor(bar.value * 100)} % `;
+      });
+      request.addEventListener("loadend", () => {
+        cancel.remove();
+        const answer = { status: request.status, body: {}, text: cancelled ? "Cancelled. Nothing was stored." : undefined };
+        if (request.status === 429) answer.wait = Number(request.getResponseHeader("Retry-After") ?? 0);
+        try {
+          answer.body = JSON.parse(request.responseText);
+          answer.text = answer.body.detail;
+        } catch {
+          if (request.status) answer.text = `The Hub, or a proxy in between, answered ${request.status}. Nothing was stored.`;
+        }
+        done(answer);
+      });
+      cancel.addEventListener("click", () => {
+        cancelled = true;
+        request.abort();
+      });
+      line.children[1].replaceChildren(document.createTextNode("0 % "), cancel);
+      request.send(file);
+    });
+  }
+
+  /** Why there was no answer: browsers do not say. */
+  async function whyBroken(file) {
+    try {
+      await file.slice(0, 1).arrayBuffer();
+    } catch {
+      return "The browser cannot read this file: it was moved or changed since, or it is a folder. Nothing was stored.";
+    }
+    if (!navigator.onLine) return "This computer is offline. Nothing was stored.";
+    try {
+      await fetch("/healthz", { cache: "no-store" });
+      return "The upload was cut off, though the Hub answers: a proxy in between may limit sizes or times. Nothing was stored.";
+    } catch {
+      return "The Hub cannot be reached just now. Nothing was stored.";
+    }
+  }
+
+  function finish(line, stored) {
+    line.querySelector("progress").remove();
+    line.children[0].textContent = stored.name;
+    line.children[1].replaceChildren("Uploaded ");
+    if (stored.openable) {
+      const form = Object.assign(document.createElement("form"), { method: "post", action: "/sessions" });
+      const fields = { login: document.body.dataset.login, source: `file:${stored.path}`, open: "1" };
+      for (const [name, value] of Object.entries(fields)) {
+        form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+      }
+      form.append(Object.assign(document.createElement("button"), { className: "small primary", textContent: "Open in VisiData" }));
+      line.children[1].replaceChildren(form);
+    }
+    if (document.getElementById("files")) htmx.ajax("GET", location.pathname + location.search, { target: "#files", swap: "innerHTML" });
+    else document.querySelector("form.create select")?.prepend(new Option(stored.name, `file:${stored.path}`));
+  }
+}
