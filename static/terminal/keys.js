@@ -27,7 +27,25 @@ export function readable(keys) {
   return keys in PLAIN || keys.includes("+") ? keys : keys.replace(/[A-Z]/, "Shift+$&");
 }
 
-// Keys that app/agent/visidata/visidatarc.py gives a meaning to (Alt-Shift-F3 and Alt-Shift-F2 in terminfo's xterm).
+const US_PUNCTUATION = {
+  Backquote: "`~", Minus: "-_", Equal: "=+", BracketLeft: "[{", BracketRight: "]}", Backslash: "\\|", Semicolon: ";:", Quote: "'\"",
+  Comma: ",<", Period: ".>", Slash: "/?",
+};
+
+/** The character that the key at this place has on a US keyboard; "" for a key that has none there. */
+export function byPlace({ code, shiftKey }) {
+  const [, letter, digit] = /^(?:Key([A-Z])|Digit(\d))$/.exec(code) ?? [];
+  if (letter) return shiftKey ? letter : letter.toLowerCase();
+  if (digit) return shiftKey ? ")!@#$%^&*("[digit] : digit;
+  return US_PUNCTUATION[code]?.[shiftKey ? 1 : 0] ?? "";
+}
+
+/** Whether the key wrote a letter of a script in which VisiData has no commands, such as Cyrillic or Greek. */
+export function isForeign({ key }) {
+  return /^[\p{L}№]$/u.test(key) && !/^\p{Script=Latin}$/u.test(key);
+}
+
+// Keys that app/agent/visidata/hosted gives a meaning to (Alt-Shift-F3 and Alt-Shift-F2 in terminfo's xterm).
 export const OPEN_LEFT = "\x1b[1;4R";
 export const PASTE_INTO_CELLS = "\x1b[1;4Q";
 

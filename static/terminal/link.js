@@ -3,7 +3,7 @@
 import { page } from "./words.js";
 
 const ACK_EVERY = 48 * 1024; // Bytes. Half of what the Hub lets be in flight (app/terminal/fanout.py): it never waits for long.
-const MESSAGE = 32 * 1024; // Bytes of keys in one message; the Hub takes twice that.
+const MESSAGE = 60 * 1024; // Bytes of keys in one message; the Hub takes 64 KiB.
 const FIRST_MESSAGE = 10_000; // Milliseconds, like those that follow.
 const PING_EVERY = 20_000;
 const SILENCE = 15_000; // After a ping. With what is between two pings and two looks, a dead peer is found within 45 s.

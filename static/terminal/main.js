@@ -30,6 +30,7 @@ let mode = "drive";
 let decides = false; // This window decides the size, and answers what the program asks its terminal.
 let attempts = 0;
 let retry = null; // The wait for the next attempt: { timer, go }.
+let placedBefore = false; // The page has said that keys are taken by their place.
 let touched = false; // The person has typed in here since the page was opened.
 let following; // Ends the following of a session that is not running.
 
@@ -80,6 +81,10 @@ const screenEvents = {
   files: (files) => tools().then(({ take }) => take(files)),
   menu: (x, y) => tools().then(({ openMenu }) => openMenu(x, y)),
   answers: () => decides && driving(),
+  placed() {
+    if (!placedBefore) toast("Your keyboard writes another script. VisiData's commands go by the key's place on a US keyboard.", { seconds: 12 });
+    placedBefore = true;
+  },
   unstuck: () => tools().then(({ unstick }) => unstick()),
   shortcut(event) {
     const what = shortcut(event);

@@ -2,7 +2,7 @@
  * Pasting into VisiData, which reads text as commands: pasting "quick note" quits it, and "=..." runs Python.
  *
  * It goes unasked only where the program has said that it wants a paste and can tell it from typing. VisiData does while
- * it asks for text (app/agent/visidata/visidatarc.py), and takes it for one line; should its prompt have closed meanwhile,
+ * it asks for text (app/agent/visidata/hosted/prompts.py), and takes it for one line; should its prompt have closed meanwhile,
  * it throws it away. Everything else is shown first, with what can be done with it: a new sheet, the cells at the cursor,
  * a file, one line for the prompt of a VisiData of another make, or typed all the same, which says what that means.
  */
@@ -12,6 +12,8 @@ import { PASTE_INTO_CELLS } from "./keys.js";
 import { backToTerminal, byId, count, openDialog, toast } from "./words.js";
 
 const PREVIEW = 2_000; // Characters.
+// Bytes that go into a prompt: in one message of the WebSocket, so that a paste arrives whole or not at all.
+const PROMPT_LIMIT = 48_000;
 
 /** The text as one line, fit for a prompt: no character is left that would be a key. */
 function oneLine(text) {
@@ -52,7 +54,7 @@ export function pasting(screen, { may, open }) {
     used = whenUsed;
     text = given.replace(/\r\n?/g, "\n").replace(/\n+$/, "");
     if (!text || !may("the paste")) return false;
-    if (!screen.pasteable) {
+    if (!screen.pasteable || tooLong()) {
       offer();
       return false;
     }
@@ -61,16 +63,22 @@ export function pasting(screen, { may, open }) {
     return true;
   }
 
+  const tooLong = () => new TextEncoder().encode(text).length > PROMPT_LIMIT;
+
   function offer() {
     const { prompting } = screen;
+    const long = prompting && tooLong();
     const lines = text.split("\n").length;
     byId("paste-title").textContent = `Paste ${lines > 1 ? count(lines, "line") : count([...text].length, "character")}`;
-    byId("paste-why").textContent = prompting
+    byId("paste-why").textContent = long
+      ? "This is too long for a prompt. Store it as a file, or close the prompt first and paste again to open it as a sheet."
+      : prompting
       ? "This was not typed, since it cannot be seen from here what would become of it."
       : "VisiData reads text as commands unless it asks for some. So this was not typed; where should it go?";
     byId("paste-text").textContent = text.length > PREVIEW ? `${text.slice(0, PREVIEW)}…` : text;
     if (elements.name) elements.name.value = `pasted.${ending(text)}`;
-    for (const choice of dialog.querySelectorAll("[data-prompting]")) choice.hidden = (choice.dataset.prompting === "yes") !== prompting;
+    for (const choice of dialog.querySelectorAll("[data-prompting]")) choice.hidden = long || (choice.dataset.prompting === "yes") !== prompting;
+    dialog.querySelector(".anyway").hidden = long;
     const first = dialog.querySelector(".primary:not([hidden])") ?? dialog.querySelector("[value='']");
     dialog.returnValue = "";
     if (!dialog.open) openDialog(dialog);

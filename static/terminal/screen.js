@@ -1,7 +1,7 @@
 /** The screen: xterm.js, fitted to its element, with the person's colours and font, and what keys and the mouse do on it. */
 
 import { coloursOf } from "./colours.js";
-import { control, sequence } from "./keys.js";
+import { byPlace, control, isForeign, sequence } from "./keys.js";
 import { CLIPBOARD_LIMIT } from "./clipboard.js";
 import { page } from "./words.js";
 
@@ -14,11 +14,13 @@ export class Screen {
   prompting = false; // VisiData asks for text, as far as can be seen from here: it shows the cursor only then.
   #fit;
   #look; // { colours: "light" | "dark" | "contrast", family, size, reader }
+  #reader;
   #following = null; // The size that another window gave, while it decides.
 
   /**
    * `look` as `restyle` takes it. `on` has `keys(bytes)`, `unsent()`, `size(cols, rows)`, `title(text)`,
    * `clipboard(text)`, `paste(text)`, `files(list)`, `menu(x, y)`, `unstuck()` (the sticky key was used),
+   * `placed()` (a key of another script was taken by its place),
    * `shortcut(event)`, which says whether the page took the key, and `answers()`: whether this window answers the program.
    */
   static async open(element, look, on) {
@@ -45,6 +47,7 @@ export class Screen {
     term.loadAddon(new WebLinksAddon((_, link) => openLink(link)));
     term.open(element);
     screen.#listen();
+    screen.#read();
     screen.fit();
     screen.#useGraphics();
     return screen;
@@ -67,7 +70,16 @@ export class Screen {
   restyle(look) {
     this.#look = look;
     Object.assign(this.term.options, optionsOf(look));
+    this.#read();
     this.fit();
+  }
+
+  /** With a screen reader: read the row under the cursor. xterm.js by itself reads everything that is drawn. */
+  async #read() {
+    if (!this.#look.reader) return this.#reader?.off();
+    const { Reader } = await import("./reader.js");
+    this.#reader ??= new Reader(this.term);
+    this.#reader.on();
   }
 
   /** Take the size of the window, and say so when it is a new one. */
@@ -195,6 +207,13 @@ export class Screen {
       return false;
     }
     if (event.metaKey) return true;
+    // VisiData's commands are Latin letters and punctuation. In its prompts, every script is text.
+    if (!event.ctrlKey && !this.prompting && isForeign(event) && byPlace(event)) {
+      event.preventDefault();
+      this.type(byPlace(event));
+      this.on.placed();
+      return false;
+    }
     if (event.ctrlKey && event.shiftKey && key === "c") {
       event.preventDefault(); // Where nothing is selected, it neither stops VisiData nor opens the browser's tools.
       return false;
