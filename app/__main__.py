@@ -148,7 +148,7 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
 
     async for mark, what, words in findings(settings, people):
         broken = broken or mark == "BAD"
-        say(f"{mark:>4}  {what}: {words}")
+        say(f"{mark:>4}  {what + ':':<36} {words}")
     return 1 if broken else 0
 
 

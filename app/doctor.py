@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 async def findings(
-    settings: Settings, people: Callable[[], Awaitable[Sequence[Account]]], kubeconfig: Path | None = None
+    settings: Settings,
+    people: Callable[[], Awaitable[Sequence[Account]]],
+    kubeconfig: Path | None = None,
+    patience: float | None = None,
 ) -> AsyncIterator[Finding]:
     """Each thing that was looked at, in order. `people` asks the database for the accounts."""
     yield "ok", "Python", platform.python_version()
@@ -37,7 +40,7 @@ async def findings(
     if settings.runtime == "kubernetes":
         from app.runtimes.kubernetes import checkup  # Slow, and for clusters alone.
 
-        async for finding in checkup.findings(settings, kubeconfig):
+        async for finding in checkup.findings(settings, kubeconfig, patience=patience or checkup.PATIENCE):
             yield finding
     else:
         async for finding in _this_machine(settings):

@@ -39,7 +39,7 @@ async def told(
     async def ask() -> Sequence[Account]:
         return people
 
-    return {what: (mark, words) async for mark, what, words in findings(settings, ask, kubeconfig)}
+    return {what: (mark, words) async for mark, what, words in findings(settings, ask, kubeconfig, patience=0.1)}
 
 
 async def told_of(api: KubeApi, settings: Settings, tmp_path: Path) -> dict[str, tuple[str, str]]:

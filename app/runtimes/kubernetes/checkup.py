@@ -1,6 +1,8 @@
-"""Looks at a cluster with the Hub's own account, for `hub doctor`: may it do what it needs, and would a session be let in?
+"""Looks at a cluster with the Hub's own account, for `hub doctor`: may it do what it needs, would a session be let in, and
+what would it reach?
 
-Nothing is made: the session's pod is sent as a dry run, which admission controllers, quotas and pod security all judge.
+A session's pod is sent as a dry run, which admission controllers, quotas and pod security all judge. Two more are started
+to try the network (`reach.py`), and deleted.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from pathlib import Path
 
 from app.errors import RuntimeFailure, SettingsError
 from app.runtimes.base import RunId, RunSpec
-from app.runtimes.kubernetes import manifests, template
+from app.runtimes.kubernetes import manifests, reach, template
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.names import selector
 from app.settings import Settings
+
+PATIENCE = 120.0  # Seconds for a pod: the image may have to be fetched.
 
 RIGHTS = {
     "pods": ("create", "delete", "get", "list", "patch", "watch"),
@@ -25,8 +29,13 @@ Finding = tuple[str, str, str]
 """`ok`, `note` or `BAD` (it keeps the Hub from working); what was looked at; words that say what was found or what to do."""
 
 
-async def findings(settings: Settings, kubeconfig: Path | None = None) -> AsyncIterator[Finding]:
-    """Each thing that was looked at, in order. Ends early where the rest could not be asked for."""
+async def findings(
+    settings: Settings, kubeconfig: Path | None = None, *, patience: float = PATIENCE
+) -> AsyncIterator[Finding]:
+    """Each thing that was looked at, in order. Ends early where the rest could not be asked for.
+
+    `patience`: seconds that each pod which tries the network may take.
+    """
     try:
         laid_over = template.load(settings.k8s_template) if settings.k8s_template else None
         cluster = await Cluster.connect(settings.k8s_namespace, kubeconfig, patience=5.0)
@@ -34,7 +43,7 @@ async def findings(settings: Settings, kubeconfig: Path | None = None) -> AsyncI
         yield "BAD", "Kubernetes", str(error)
         return
     try:
-        async for finding in _of(cluster, settings, laid_over):
+        async for finding in _of(cluster, settings, laid_over, patience):
             yield finding
     except RuntimeFailure as error:
         yield "BAD", "Kubernetes", f"{error.message} Check KUBECONFIG, and that the cluster runs."
@@ -42,7 +51,9 @@ async def findings(settings: Settings, kubeconfig: Path | None = None) -> AsyncI
         await cluster.close()
 
 
-async def _of(cluster: Cluster, settings: Settings, laid_over: manifests.Manifest | None) -> AsyncIterator[Finding]:
+async def _of(
+    cluster: Cluster, settings: Settings, laid_over: manifests.Manifest | None, patience: float
+) -> AsyncIterator[Finding]:
     yield "ok", "Kubernetes", f"answers: {await cluster.version()}"
     where = settings.k8s_namespace
     missing = [
@@ -65,5 +76,8 @@ async def _of(cluster: Cluster, settings: Settings, laid_over: manifests.Manifes
         refusal = await cluster.refused(manifests.pod(spec, settings, laid_over))
         if refusal is None:
             yield "ok", "a session's pod", f"would be let in; its image is {settings.k8s_image}"
+            if not missing:
+                async for finding in reach.findings(cluster, settings, laid_over, patience):
+                    yield finding
         else:
             yield "BAD", "a session's pod", refusal.message

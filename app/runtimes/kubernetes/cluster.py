@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
@@ -121,6 +122,12 @@ class Cluster:
             raise SettingsError(
                 f"HUB_RUNTIME=kubernetes, but no cluster is to be found: {error}. Run the Hub in the cluster, or set KUBECONFIG."
             ) from error
+
+    @property
+    def host(self) -> tuple[str, int] | None:
+        """Name and port of the API server."""
+        parts = urlsplit(str(self._api.configuration.host))
+        return (parts.hostname, parts.port or 443) if parts.hostname else None
 
     async def close(self) -> None:
         await self._api.close()

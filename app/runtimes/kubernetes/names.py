@@ -62,11 +62,6 @@ def warm_labels(owner: Owner, pool: str) -> dict[str, str]:
     return {**_session_labels(owner), POOL: pool}
 
 
-def probe_labels() -> dict[str, str]:
-    """Those of a pod that `hub doctor` makes: network policies treat it as a session, and no replica as a run."""
-    return {"app.kubernetes.io/name": "visidata-session", "app.kubernetes.io/managed-by": "visidata-hub-doctor"}
-
-
 def _session_labels(owner: Owner) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "visidata-session",
