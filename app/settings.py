@@ -188,7 +188,11 @@ class Settings:
     max_age: timedelta = _option(_duration, timedelta(days=7), "A run older than this is stopped.")
     warn_before: timedelta = _option(_duration, timedelta(minutes=5), "How long before a stop people are told.")
     start_timeout: timedelta = _option(_duration, timedelta(seconds=60), "A start that takes longer has failed.")
-    stop_grace: timedelta = _option(_duration, timedelta(seconds=5), "How long a program may take to end by itself.")
+    stop_grace: timedelta = _option(
+        _duration,
+        timedelta(seconds=5),
+        "How long a program may take to end by itself. A save that is not finished by then leaves the old file.",
+    )
     max_runs: int = _option(_count, 100, "Most runs at once, over all users; more wait in a queue.")
     starts_per_minute: int = _option(
         _count, 0, "Most starts in a minute, over all users, where a cluster is to be spared; 0: any number."

@@ -19,6 +19,8 @@ from app.agent.holder import Holder
 from app.agent.start import Run
 from app.agent.waiting import Waiting
 
+LAST_CHANCE = 0.5  # Seconds of the grace period that a program has after the second hangup.
+
 
 def supervise(run: Run) -> int:
     """Run until the program has ended or SIGTERM or SIGINT asks for its end. Returns the agent's exit code."""
@@ -99,12 +101,21 @@ async def _end(run: Run, ended: asyncio.Future[int], asked: asyncio.Event) -> bo
     asking.cancel()
     stopped = not ended.done()
     if stopped:
-        signal_group(run.pid, signal.SIGHUP)
-        signal_group(run.pid, signal.SIGCONT)  # One that was suspended must wake up to end.
-        await asyncio.wait([ended], timeout=run.grace)
+        # VisiData ends by the first hangup once it has saved what it is saving. By the second it gives up: it deletes
+        # what it has written so far (`visidata/hosted/save_stop.py`). Other programs end by the first one.
+        last_chance = min(LAST_CHANCE, run.grace / 2)
+        await _hang_up(run, ended, run.grace - last_chance)
+        if not ended.done():
+            await _hang_up(run, ended, last_chance)
     _kill(run)
     await ended
     return stopped
+
+
+async def _hang_up(run: Run, ended: asyncio.Future[int], patience: float) -> None:
+    signal_group(run.pid, signal.SIGHUP)
+    signal_group(run.pid, signal.SIGCONT)  # A program that was suspended must wake up to end.
+    await asyncio.wait([ended], timeout=patience)
 
 
 def _kill(run: Run) -> None:

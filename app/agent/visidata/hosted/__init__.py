@@ -31,6 +31,9 @@ from . import (
 
 def install(folder: Path) -> None:
     """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
+    # Imported here, so that the modules that do not need VisiData can be tested without it.
+    from . import clipboard, home, keys, mouse, opening, own_config, prompts, saving
+
     home.install()
     clipboard.install(folder)
     characters.install()
@@ -45,4 +48,5 @@ def install(folder: Path) -> None:
     loading.install()
     load_problems.install()
     workbooks.install()
+    saving.install()
     own_config.install()
