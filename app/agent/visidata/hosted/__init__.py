@@ -9,30 +9,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import (
-    characters,
-    clipboard,
-    compressed,
-    encodings,
-    home,
-    keys,
-    load_problems,
-    loading,
-    mouse,
-    opening,
-    own_config,
-    paths,
-    prompts,
-    what_opens,
-    workbooks,
-    prompts,
-)
-
 
 def install(folder: Path) -> None:
     """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
     # Imported here, so that the modules that do not need VisiData can be tested without it.
-    from . import clipboard, home, keys, mouse, opening, own_config, prompts, saving
+    from . import (
+        characters,
+        clipboard,
+        compressed,
+        encodings,
+        home,
+        keys,
+        load_problems,
+        loading,
+        mouse,
+        opening,
+        own_config,
+        paths,
+        prompts,
+        saving,
+        what_opens,
+        workbooks,
+    )
 
     home.install()
     clipboard.install(folder)
