@@ -236,9 +236,11 @@ class Manager:
                 await queries.put_back(session, self.replica, detail=NO_ROOM_TEXT)
                 again, failed = None, False
             elif session.state is State.STARTING and not error.retry:
-                await queries.mark_ended(
-                    session, self.replica, state=State.FAILED, reason=Reason(error.reason), detail=error.message
-                )
+                why = Reason(error.reason)
+                if await queries.mark_ended(
+                    session, self.replica, state=State.FAILED, reason=why, detail=error.message
+                ):
+                    _record("failed", session, why)
                 again, failed, self._room = None, False, True
             else:
                 log.warning("session %s: %s; trying again", session.id, error.message)
@@ -285,8 +287,8 @@ class Manager:
                 await self._ended(session, state=state, reason=reason, detail=detail)
                 return None
             case Do.STOP:
-                if session.state is not State.STOPPING:
-                    await queries.mark_stopping(session, self.replica)
+                if session.state is not State.STOPPING and await queries.mark_stopping(session, self.replica):
+                    _record("stopping", session, session.wanted_reason)
                 grace = self.settings.stop_grace.total_seconds()
                 await self.runtime.stop(run, seen.uid if seen else session.run_uid or None, grace)
                 # The end itself is seen by `observe`; this is for when it does not come. What nobody has seen has none.
@@ -296,7 +298,8 @@ class Manager:
                 await self._ended(session, state=State.STOPPED, reason=why, detail="")
                 return timedelta(0) if session.wanted is Wanted.RUNNING else None
             case Do.DELETE:
-                await queries.delete(session, self.replica)
+                if await queries.delete(session, self.replica):
+                    _record("deleted", session, session.wanted_reason)
                 self._room = True
                 await self._forget(session)
                 return None
@@ -386,13 +389,16 @@ class Manager:
         return None
 
     async def _running(self, session: Session, seen: Observed | None) -> None:
-        if seen is not None and seen.address is not None:
-            await queries.mark_running(
-                session, self.replica, uid=seen.uid, address=seen.address, credential=seen.credential
-            )
+        if seen is None or seen.address is None:
+            return
+        if await queries.mark_running(
+            session, self.replica, uid=seen.uid, address=seen.address, credential=seen.credential
+        ):
+            _record("started", session, None)
 
     async def _ended(self, session: Session, *, state: State, reason: Reason | None, detail: str) -> None:
         if await queries.mark_ended(session, self.replica, state=state, reason=reason, detail=detail):
+            _record(state.value, session, reason or session.reason or session.wanted_reason)
             self._room = True
             await self._forget(session)
 
@@ -544,6 +550,12 @@ class Manager:
                 log.exception("the home of user %s could not be deleted; trying again later", user_id)
                 continue  # One that cannot be deleted must not keep all others.
             await queries.bury(user_id)
+
+
+def _record(what: str, session: Session, reason: Reason | None) -> None:
+    """One line of the log for each start, stop, end and deletion. It names people by their ids alone."""
+    why = f": {reason.value}" if reason else ""
+    log.info("session %s %s%s (run %s, user %s)", session.id, what, why, session.run, session.user_id)
 
 
 def _parts(session_ids: list[str]) -> list[list[str]]:

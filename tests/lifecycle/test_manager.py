@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -193,6 +194,37 @@ async def test_deleting_ends_the_run_and_drops_the_row(
         await sessions.get(ada, made.id)
     await gone(sessions, made.id)
     assert world.living() == []
+
+
+async def test_each_start_stop_end_and_deletion_is_one_line_of_the_log_with_ids_and_reason(
+    make_manager: MakeManager, sessions: Sessions, ada: UUID, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hub.lifecycle")
+    runtime = FakeRuntime(world)
+    make_manager(runtime)
+    made = await a_session(sessions, ada, "A secret name")
+    await until(sessions, made.id, running)
+    await sessions.stop(ada, made.id)
+    await until(sessions, made.id, at_rest)
+    await sessions.start(ada, made.id)
+    second = await until(sessions, made.id, running)
+    runtime.end(second.run, Reason.CRASHED)
+    await until(sessions, made.id, at_rest)
+    await sessions.delete(ada, made.id)
+    await gone(sessions, made.id)
+    lines = [record.message for record in caplog.records if record.levelno == logging.INFO]
+    assert lines == [
+        f"session {made.id} {what} (run {made.id}-{generation}, user {ada})"
+        for generation, what in [
+            (1, "started"),
+            (1, "stopping: stopped_by_user"),
+            (1, "stopped: stopped_by_user"),
+            (2, "started"),
+            (2, "failed: crashed"),
+            (2, "deleted: stopped_by_user"),
+        ]
+    ]
+    assert "secret name" not in caplog.text
 
 
 # Stop works in every state, and start never waits for long
