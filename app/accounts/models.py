@@ -38,6 +38,11 @@ class Account:
         )
 
     @property
+    def last_seen(self) -> datetime | None:
+        """When the person was there last; None for one who never was. (A new row says the moment in which it was made.)"""
+        return self.seen_at if self.seen_at > self.created_at else None
+
+    @property
     def guest(self) -> bool:
         return self.email is None
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from app.errors import BadInput
+from app.numbers import whole_number
 
 THEMES = {"system": "As the system", "light": "Light", "dark": "Dark", "contrast": "High contrast"}
 FONTS = {
@@ -45,9 +46,11 @@ class Preferences:
             raise BadInput(f"`theme` is one of {', '.join(THEMES)}.", field="theme")
         if font not in FONTS:
             raise BadInput(f"`font` is one of {', '.join(FONTS)}.", field="font")
-        if not (size.isascii() and size.isdigit() and SIZES[0] <= int(size[:4]) <= SIZES[1]):
-            raise BadInput(f"`size` is a whole number of pixels from {SIZES[0]} to {SIZES[1]}.", field="size")
-        return cls(theme, font, int(size), form.get("reader") == "on", form.get("guard") == "on")
+        try:
+            pixels = whole_number(size, *SIZES)
+        except ValueError as error:
+            raise BadInput(f"`size` is {error}, in pixels.", field="size") from None
+        return cls(theme, font, pixels, form.get("reader") == "on", form.get("guard") == "on")
 
     @classmethod
     def from_row(cls, kept: str | None) -> Self:

@@ -157,7 +157,8 @@ class Accounts:
     async def seen(self, account: Account, login: Login | None = None) -> None:
         """The person was there; written at most every few minutes."""
         rows = await Row.raw(
-            "UPDATE users SET seen_at = now() WHERE id = {} AND seen_at < now() - {}::interval RETURNING id",
+            """UPDATE users SET seen_at = now()
+               WHERE id = {} AND (seen_at < now() - {}::interval OR seen_at = created_at) RETURNING id""",
             account.id,
             SEEN_EVERY,
         )

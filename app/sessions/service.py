@@ -5,6 +5,7 @@ Writes what is wanted and nothing of what is observed: the lifecycle manager mov
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Sequence
@@ -82,7 +83,9 @@ class Sessions:
     async def create(
         self, user_id: UUID, *, guest: bool, name: str, source: Source, form_key: str | None = None
     ) -> Session:
-        """Make a session that is to run. The same `form_key` again gives the same session, not a second one.
+        """Make a session that is to run. The same form sent again (`form_key`, name and source) gives the same session.
+
+        Not one that has been deleted since, though it may still be stopping: then the form makes a new one.
 
         Raises BadInput for a bad name, LimitReached when the user has as many sessions as they may.
         """
@@ -94,6 +97,13 @@ class Sessions:
             if not await Row.raw("SELECT id FROM users WHERE id = {} AND deleted_at IS NULL FOR UPDATE", user_id):
                 raise NotFound("Your account is gone. Log in again.")
             if form_key:
+                # With what the form says: one that was changed and sent again asks for something else.
+                form_key = hashlib.sha256("\n".join((form_key, name, source.kind, source.value)).encode()).hexdigest()
+                await Row.raw(
+                    """UPDATE sessions SET form_key = NULL WHERE "user" = {} AND form_key = {} AND wanted = 'deleted'""",
+                    user_id,
+                    form_key,
+                )
                 same = await Row.raw('SELECT * FROM sessions WHERE "user" = {} AND form_key = {}', user_id, form_key)
                 if same:
                     return Session.from_row(same[0])

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from app.numbers import whole_number
+
 Mode = Literal["drive", "watch"]
 Message = bytes | str  # A WebSocket message: binary or text.
 
@@ -28,10 +30,12 @@ class Size(NamedTuple):
     @classmethod
     def checked(cls, cols: object, rows: object) -> Size:
         """A size from the outside. Raises ProtocolError for anything but whole numbers in range."""
-        for side in (cols, rows):
-            if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= MAX_SIDE:
-                raise ProtocolError(f"a size has two whole numbers from 1 to {MAX_SIDE}")
-        return cls(cols, rows)  # type: ignore[arg-type]  # Checked just above.
+        if isinstance(cols, str) or isinstance(rows, str):
+            raise ProtocolError("a size has two numbers")
+        try:
+            return cls(whole_number(cols, 1, MAX_SIDE), whole_number(rows, 1, MAX_SIDE))
+        except ValueError as error:
+            raise ProtocolError(f"each side of a size is {error}") from None
 
 
 # From a viewer. Bytes are from its keyboard, in the order they were typed; a character may be cut in two between one

@@ -12,7 +12,9 @@ may learn new ones first.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
+from app.numbers import whole_number
 from app.terminal.events import (
     Ack,
     Deadline,
@@ -33,6 +35,7 @@ from app.terminal.events import (
 SUBPROTOCOL = "hub.tty.v1"
 
 ACK = '{"type":"ack","bytes":'  # How the page's most frequent message begins.
+MAX_TOTAL = 2**53 - 1  # Bytes that a viewer may have drawn: the largest whole number that every script holds exactly.
 MAX_TEXT = 1024  # Characters of a JSON message from a viewer; the longest that means something has about 60.
 
 
@@ -44,8 +47,9 @@ class HubTty:
             return message
         if len(message) > MAX_TEXT:
             raise ProtocolError(f"a text message has {MAX_TEXT} characters at most")
-        if message.startswith(ACK) and message[len(ACK) : -1].isdecimal() and message.isascii() and message[-1] == "}":
-            return Ack(int(message[len(ACK) : -1]))
+        if message.startswith(ACK) and message[-1] == "}":
+            with suppress(ValueError):
+                return Ack(whole_number(message[len(ACK) : -1], 0, MAX_TOTAL))
         try:
             asked = json.loads(message)
         except (ValueError, RecursionError) as error:
@@ -56,9 +60,12 @@ class HubTty:
             return Resize(Size.checked(asked.get("cols"), asked.get("rows")))
         if asked.get("type") == "ack":
             total = asked.get("bytes")
-            if isinstance(total, bool) or not isinstance(total, int) or total < 0:
-                raise ProtocolError("an ack has a whole number of bytes, 0 or more")
-            return Ack(total)
+            if isinstance(total, str):
+                raise ProtocolError("an ack has a number of bytes")
+            try:
+                return Ack(whole_number(total, 0, MAX_TOTAL))
+            except ValueError as error:
+                raise ProtocolError(f"the bytes of an ack are {error}") from None
         if asked.get("type") == "ping":
             return Ping()
         return Nothing()

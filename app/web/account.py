@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from uuid import UUID
 
 from quart import Blueprint, Quart, flash, render_template, request
@@ -23,7 +25,7 @@ blueprint = Blueprint("account", __name__, url_prefix="/account")
 
 @blueprint.get("")
 async def index() -> ResponseReturnValue:
-    return await _page()
+    return await _page(typed=request.args)
 
 
 @blueprint.post("/password")
@@ -79,7 +81,7 @@ async def prefer() -> ResponseReturnValue:
     except BadInput as error:
         if wants_json():
             raise
-        return await _page(error=error), 422
+        return await _page(error=error, typed=await request.form), 422
     await hub().accounts.prefer(me(), preferences)
     if wants_json():
         return "", 204
@@ -87,8 +89,13 @@ async def prefer() -> ResponseReturnValue:
     return go("/account")
 
 
-async def _page(*, error: BadInput | None = None, token: str = "") -> str:
-    account = me()
+async def _page(*, error: BadInput | None = None, token: str = "", typed: Mapping[str, str] | None = None) -> str:
+    """`typed` is what the forms show instead of what is kept."""
+    account, typed = me(), typed or {}
+    chosen = account.preferences
+    if "theme" in typed:
+        with contextlib.suppress(BadInput):
+            chosen = Preferences.from_form(typed)
     return await render_template(
         "account.html",
         tokens=await hub().accounts.tokens(account),
@@ -99,6 +106,8 @@ async def _page(*, error: BadInput | None = None, token: str = "") -> str:
         least=PASSWORD_LENGTH[0],
         error=error,
         token=token,
+        chosen=chosen,
+        label=typed.get("label", ""),
     )
 
 

@@ -21,7 +21,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 @blueprint.get("")
 @admins_only
 async def index() -> ResponseReturnValue:
-    return await _page()
+    return await _page(email=request.args.get("email", ""), admin=request.args.get("admin") == "1")
 
 
 @blueprint.post("/users")
@@ -32,7 +32,7 @@ async def add_user() -> ResponseReturnValue:
     try:
         account = await accounts.add(form.get("email", ""), admin=form.get("admin") == "1")
     except (BadInput, Conflict) as error:
-        return await _page(error=error, email=form.get("email", "")), error.status
+        return await _page(error=error, email=form.get("email", ""), admin=form.get("admin") == "1"), error.status
     return await _page(link=await accounts.make_link(account, INVITE_LIFETIME), invited=account.email or "")
 
 
@@ -92,7 +92,9 @@ async def _person(user_id: str) -> Account:
     return person
 
 
-async def _page(*, error: BadInput | Conflict | None = None, email: str = "", link: str = "", invited: str = "") -> str:
+async def _page(
+    *, error: BadInput | Conflict | None = None, email: str = "", admin: bool = False, link: str = "", invited: str = ""
+) -> str:
     services = hub()
     owned = await services.sessions.list_all()
     people = await services.accounts.list()
@@ -109,6 +111,7 @@ async def _page(*, error: BadInput | Conflict | None = None, email: str = "", li
         settings=services.settings,
         error=error,
         email=email,
+        admin=admin,
         link=link,
         invited=invited,
     )

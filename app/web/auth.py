@@ -57,6 +57,8 @@ async def login() -> ResponseReturnValue:
         return go(target)
     _try_cookies()
     message = "Your login has expired, or you are not logged in. Log in to go on." if "expired" in request.args else ""
+    if message and "kept=1" in target:
+        message += " What you typed is kept."
     return await _login_page(target=target, notice=message)
 
 

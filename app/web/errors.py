@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.errors import BadInput, HubError, NotLoggedIn, system_trouble
 from app.log import hide_secrets
+from app.web.forms import page_of, page_with_input
 from app.web.htmx import go, wants_fragment
 
 log = logging.getLogger("hub.web")
@@ -74,6 +75,11 @@ async def _answer(status: int, title: str, message: str, field: str | None, retr
     return Response(page, status)
 
 
+def _opens_a_form(error: MethodNotAllowed) -> bool:
+    """Whether a browser opens the address of a form as a page, as it does when a person reloads the answer to one."""
+    return _safe() and "POST" in (error.valid_methods or ())
+
+
 def _safe() -> bool:
     """Whether the browser may send the same request again by itself."""
     return request.method in ("GET", "HEAD")
@@ -88,10 +94,12 @@ def set_up(app: Quart) -> None:
             response = problem(401, error.title, error.message)
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        back = request.full_path.rstrip("?") if request.method == "GET" and not wants_fragment() else ""
-        if wants_fragment():
+        back = await page_with_input()
+        if not back and wants_fragment():
             current = request.headers.get("HX-Current-URL", "")
             back = "/" + current.partition("://")[2].partition("/")[2]
+        elif not back:
+            back = request.full_path.rstrip("?") if request.method == "GET" else page_of(request.path)
         return go(f"/login?expired=1&next={quote(back or '/sessions')}")
 
     @app.errorhandler(HubError)
@@ -110,6 +118,8 @@ def set_up(app: Quart) -> None:
         status = error.code or 500
         if status in (301, 302, 303, 307, 308):
             return error.get_response()
+        if isinstance(error, MethodNotAllowed) and _opens_a_form(error) and not wants_json():
+            return go(page_of(request.path))
         response = await answer(status, HTTPStatus(status).phrase, TEXTS.get(status, error.description or TEXTS[400]))
         if isinstance(error, MethodNotAllowed):
             response.allow.update(error.valid_methods or ())

@@ -42,8 +42,9 @@ class Limit:
         return self.period / self.count
 
 
-# Every request counts against one of these two. A person on a live page makes a twentieth of the first.
+# Every request counts against one of the first three. A person on a live page makes a twentieth of the first.
 ACCOUNT_REQUESTS = Limit("requests of an account", 1200, 60, "account")
+COOKIE_REQUESTS = Limit("requests with one login cookie", 1200, 60, "account")  # Before Postgres is asked whose it is.
 ADDRESS_REQUESTS = Limit("requests without a login", 600, 60, "address")
 BAD_TOKENS = Limit("API tokens that do not exist", 60, 60, "address")
 
@@ -148,20 +149,25 @@ def set_up(app: Quart) -> None:
     app.extensions["limiter"] = Limiter()
 
 
-def spend_request(view: object, user_id: UUID | None, token: str) -> None:
+def spend_request(view: object, cookie: str, token: str) -> None:
     """Count a request before anything is asked of Postgres.
 
-    `user_id` is that of a login cookie with a good signature; `token` is an API token that came with the request, where
-    the view takes one. A request with a token is counted by `spend_token` once it is known whose it is.
+    `cookie` is the id in a login cookie with a good signature, `token` an API token, each empty where there is none or the
+    view does not take it. Once it is known whose they are, `spend_account` or `spend_token` counts the account's request.
     """
     if hasattr(view, "hub_unlimited"):
         return
     if token:
         limiter().check_token(token, client_address())
-    elif user_id is not None:
-        limiter().spend(ACCOUNT_REQUESTS, str(user_id))
+    elif cookie:
+        limiter().spend(COOKIE_REQUESTS, cookie)
     else:
         limiter().spend(ADDRESS_REQUESTS, client_address())
+
+
+def spend_account(user_id: UUID) -> None:
+    """Count a request with a login cookie of this account."""
+    limiter().spend(ACCOUNT_REQUESTS, str(user_id))
 
 
 def spend_token(token: str, user_id: UUID | None) -> None:

@@ -18,7 +18,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 from quart import Quart, Response, current_app, g, request, websocket
 from quart_auth import current_user
@@ -97,7 +96,7 @@ async def _admit_request() -> None:
     settings = hub().settings
     if request.blueprint != "health":  # Load balancers ask by address.
         check_host(request.headers, settings)
-    limits.spend_request(view, _user_of_cookie(view), _token_for(view, request.headers))
+    limits.spend_request(view, _cookie_for(view), _token_for(view, request.headers))
     await _identify(view, request.headers.get("Authorization"))
     by_token = hasattr(view, "hub_by_token")
     if request.method not in SAFE_METHODS:
@@ -116,7 +115,7 @@ async def _admit_websocket() -> None:
     # A page of another site cannot send a token, so that one needs no origin.
     if not _token(authorization) and foreign(websocket.headers, hub().settings, required=True):
         raise Forbidden("Terminals are opened from this Hub's own pages, or with an API token.")
-    limits.spend_request(view, _user_of_cookie(view), _token_for(view, websocket.headers))
+    limits.spend_request(view, _cookie_for(view), _token_for(view, websocket.headers))
     await _account(view, authorization)
     await limits.spend_limits(view)
     # The terminal tells in a close code, once it stands: browsers show no other answer to a page.
@@ -150,14 +149,11 @@ def _token_for(view: object, headers: Any) -> str:
     return _token(headers.get("Authorization")) if takes else ""
 
 
-def _user_of_cookie(view: object) -> UUID | None:
-    """Whose login cookie this is, by its signature alone: the login itself may have ended."""
-    if hasattr(view, "hub_by_token"):
-        return None
-    try:
-        return UUID((current_user.auth_id or "").partition(":")[0])
-    except ValueError:
-        return None
+def _cookie_for(view: object) -> str:
+    """The id of the login that a cookie names, where the view takes one: by its signature alone, it may have ended."""
+    if hasattr(view, "hub_by_token") or getattr(view, "hub_same_for_all", False):
+        return ""
+    return str(current_user.auth_id or "")
 
 
 async def _account(view: object, authorization: str | None) -> None:
@@ -177,7 +173,8 @@ async def _account(view: object, authorization: str | None) -> None:
         return
     g.login, g.account = named
     g.proof = g.login.id
-    if datetime.now(UTC) - g.account.seen_at > SEEN_EVERY:
+    limits.spend_account(g.account.id)
+    if g.account.last_seen is None or datetime.now(UTC) - g.account.last_seen > SEEN_EVERY:
         await accounts.seen(g.account, g.login)
 
 

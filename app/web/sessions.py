@@ -83,7 +83,7 @@ async def index() -> ResponseReturnValue:
     account = me()
     if wants_fragment():
         return await _list(account)
-    return await _page(account)
+    return await _page(account, name=request.args.get("name", ""))
 
 
 @blueprint.post("")
@@ -169,7 +169,7 @@ async def _live_page(account: Account) -> Page:
 @blueprint.get("/<session_id>/rename")
 async def rename_form(session_id: str) -> ResponseReturnValue:
     session = await hub().sessions.get(me().id, session_id)
-    return await _dialog("_rename.html", "Rename a session", session=session)
+    return await _dialog("_rename.html", "Rename a session", session=session, name=request.args.get("name"))
 
 
 @blueprint.post("/<session_id>/rename")

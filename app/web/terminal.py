@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal
@@ -17,10 +16,11 @@ from quart.typing import ResponseReturnValue
 
 from app.aio import cancel_and_wait
 from app.errors import BadInput, NotFound, OtherLogin
+from app.numbers import seconds, whole_number
 from app.sessions.models import Session
 from app.sessions.state import AT_REST, State
 from app.terminal.awaited import Disconnected, serve_viewer
-from app.terminal.events import Deadline, Mode, ProtocolError, Size
+from app.terminal.events import MAX_SIDE, Deadline, Mode, Size
 from app.terminal.terminal import LEAVING, Terminals, TerminalTarget
 from app.web.context import hub
 from app.web.limits import TERMINALS, limited
@@ -73,14 +73,12 @@ async def wait_for(
     if state is not None and state not in State.__members__.values():
         raise BadInput(f"`wait` takes one of {', '.join(State)}.", field="wait")
     try:
-        seconds = min(float(timeout or MOST_WAIT), MOST_WAIT)
-        if math.isnan(seconds):
-            raise ValueError
+        patience = seconds(timeout, MOST_WAIT) if timeout else MOST_WAIT
     except ValueError:
         raise BadInput("`timeout` takes a number of seconds.", field="timeout") from None
     sessions = hub().sessions
     loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
+    until = loop.time() + patience
     with hub().changes.subscribe(user_id) as changes:
         while True:
             shown = await show(await sessions.get(user_id, session_id))
@@ -216,8 +214,8 @@ def _mode(asked: Request | Websocket) -> Mode:
 def _size() -> Size | None:
     """The window's size, where the page says it with its address: saves the program one repaint."""
     try:
-        return Size.checked(int(websocket.args["cols"]), int(websocket.args["rows"]))
-    except (KeyError, ValueError, ProtocolError):
+        return Size(*(whole_number(websocket.args[side], 1, MAX_SIDE) for side in ("cols", "rows")))
+    except (KeyError, ValueError):
         return None
 
 

@@ -181,14 +181,19 @@ async def test_a_hub_that_takes_no_guests_says_so(accounts: Accounts, make_setti
 
 
 async def test_that_somebody_was_there_is_written_once_in_a_while(accounts: Accounts, person: Account) -> None:
+    assert person.last_seen is None, "an account was made, and its person has not come yet"
     await accounts.seen(person)
-    assert await accounts.get(person.id) == person
+    first = await accounts.get(person.id)
+    assert first is not None
+    assert first.last_seen is not None
+    await accounts.seen(person)
+    assert await accounts.get(person.id) == first
     long_ago = person.seen_at - timedelta(hours=1)
     await User.update({User.seen_at: long_ago}).where(User.id == person.id)
     await accounts.seen(person)
     found = await accounts.get(person.id)
     assert found is not None
-    assert found.seen_at > person.seen_at
+    assert found.seen_at > first.seen_at
 
 
 async def test_when_somebody_leaves_nothing_of_theirs_opens_a_door_any_more(

@@ -39,6 +39,9 @@ def test_all_that_is_offered_can_be_chosen(theme: str, font: str) -> None:
         ("size", "14.5"),
         ("size", "-14"),
         ("size", "²²"),
+        ("size", "00329999"),
+        ("size", "0014" + "0" * 5_000),
+        ("size", "14" + "0" * 5_000),
         ("size", "9" * 10_000),
     ],
 )

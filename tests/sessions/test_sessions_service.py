@@ -83,6 +83,20 @@ async def test_a_form_that_is_sent_twice_makes_one_session(sessions: Sessions, a
     assert (await make(sessions, ada, form_key="another")).id != made[0].id
 
 
+async def test_a_form_that_says_something_else_or_whose_session_was_deleted_makes_a_new_one(
+    sessions: Sessions, ada: UUID
+) -> None:
+    """As after the browser's Back: the person sees the form again, changes it or not, and sends it."""
+    first = await make(sessions, ada, form_key="key")
+    other = await sessions.create(ada, guest=False, name="Penguins", source=Source(), form_key="key")
+    assert (other.id, other.source.value) != (first.id, first.source.value)
+    assert (await make(sessions, ada, form_key="key", name="Another")).id not in (first.id, other.id)
+    await sessions.delete(ada, first.id)  # It is still to be stopped.
+    again = [await make(sessions, ada, form_key="key") for _ in range(2)]
+    assert again[0].id == again[1].id != first.id
+    assert again[0].wanted == "running"
+
+
 async def test_a_session_of_nobody_cannot_be_made(sessions: Sessions, database: object) -> None:
     with pytest.raises(NotFound):
         await make(sessions, uuid4())

@@ -106,7 +106,6 @@ async def test_a_nul_character_anywhere_is_no_bug(site: Site) -> None:
         ("/login", {"email": "a\0@example.org", "password": "x\0"}),
         ("/login/link", {"email": "a\0@example.org"}),
         ("/sessions", {"name": "a\0", "source": "\0", "form_key": "\0"}),
-        ("/sessions", {"form_key": "k\0"}),
         (f"/sessions/{session_id}/rename", {"name": "\0"}),
         ("/sessions/%00/stop", {}),
         ("/account/tokens", {"label": "a\0"}),

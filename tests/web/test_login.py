@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import html
 import re
 from typing import Any
 
@@ -310,6 +311,114 @@ async def test_that_somebody_was_there_is_noted(site: Site) -> None:
     found = await site.hub.accounts.get(ada.id)
     assert found is not None
     assert found.seen_at >= ada.seen_at
+
+
+async def test_a_person_who_never_came_was_never_seen(site: Site) -> None:
+    _, admin = await site.person("root@example.org", admin=True)
+    link = path_of((await admin.post("/admin/users", {"email": "bob@example.org"})).text)
+    assert (await admin.get("/admin")).text.count('<td data-label="Last seen"><span class="quiet">never</span>') == 1
+    browser = site.browser()
+    await browser.post(link, {"password": PASSWORD})
+    await browser.get("/sessions")
+    page = (await admin.get("/admin")).text
+    assert "never" not in page
+    assert page.count(">just now</time></td>") == 2
+
+
+# Forms that come at a bad moment
+
+
+@pytest.mark.parametrize(
+    ("address", "page"),
+    [
+        ("/login/link", "/login"),
+        ("/login/guest", "/login"),
+        ("/account/password", "/account"),
+        ("/account/tokens", "/account"),
+        ("/account/tokens/0/delete", "/account"),
+        ("/account/terminal", "/account"),
+        ("/sessions/abcdefghijkm/stay", "/sessions/abcdefghijkm"),
+        ("/admin/users", "/admin"),
+        ("/admin/users/link", "/admin"),
+    ],
+)
+async def test_the_address_of_a_form_leads_to_its_page_when_it_is_opened_or_loaded_again(
+    site: Site, address: str, page: str
+) -> None:
+    _, admin = await site.person("root@example.org", admin=True)
+    answer = await admin.get(address)
+    assert (answer.status, answer.location) == (303, page)
+    assert (await admin.get(address, headers={"Accept": "application/json"})).status == 405
+
+
+async def test_every_form_of_the_pages_has_an_address_that_can_be_opened(site: Site) -> None:
+    """(The API's addresses and those that scripts PUT to are no forms.)"""
+    _, admin = await site.person("root@example.org", admin=True)
+    tried = 0
+    for rule in site.app.url_map.iter_rules():
+        if "POST" in (rule.methods or ()) and not rule.rule.startswith("/api/"):
+            path = rule.build(dict.fromkeys(rule.arguments, "x"))
+            assert path is not None
+            assert (await admin.get(path[1])).status != 405, rule.rule
+            tried += 1
+    assert tried > 20
+
+
+@pytest.mark.parametrize("htmx", [False, True])
+@pytest.mark.parametrize(
+    ("address", "form", "shows"),
+    [
+        (
+            "/account/terminal",
+            {"theme": "dark", "font": "courier", "size": "21", "reader": "on"},
+            ['value="dark" selected', 'value="courier" selected', 'value="21"', 'name="reader" checked'],
+        ),
+        ("/account/tokens", {"label": "My “laptop” & more"}, ['value="My “laptop” &amp; more"']),
+        (
+            "/sessions",
+            {"name": "Whales", "source": "sample:penguins.csv", "form_key": "k"},
+            ['value="Whales"', "selected"],
+        ),
+        ("/sessions/{id}/rename", {"name": "Seals"}, ['value="Seals"']),
+        ("/admin/users", {"email": "bob@example.org", "admin": "1"}, ['value="bob@example.org"', 'value="1" checked']),
+    ],
+)
+async def test_what_was_typed_is_there_again_after_the_login_that_had_expired(
+    site: Site, address: str, form: dict[str, str], shows: list[str], htmx: bool
+) -> None:
+    root, browser = await site.person("root@example.org", admin=True)
+    session_id = (await browser.post("/sessions", {"open": "1"})).location.rpartition("/")[2]
+    await site.hub.accounts.end_logins(root)
+    secret = {"password": "a secret of mine", "current": "another one", "login": "x"}
+    refused = await browser.post(address.format(id=session_id), {**form, **secret}, htmx=htmx)
+    login = refused.headers["HX-Redirect"] if htmx else refused.location
+    assert login.startswith("/login?expired=1&next=")
+    assert "secret" not in login
+    assert "another" not in login
+    page = await browser.get(login)
+    assert "What you typed is kept." in page.text
+    found = re.search(r'name="next" value="([^"]+)"', page.text)
+    assert found is not None
+    logged_in = await browser.post(
+        "/login", {"email": "root@example.org", "password": PASSWORD, "next": html.unescape(found[1])}
+    )
+    page = await browser.get(logged_in.location)
+    assert page.status == 200
+    assert "What you typed is here again" in page.text
+    for shown in shows:
+        assert shown in page.text
+
+
+async def test_a_form_in_which_nothing_was_typed_leads_back_to_its_page(site: Site) -> None:
+    root, browser = await site.person("root@example.org", admin=True)
+    await site.hub.accounts.end_logins(root)
+    for address, page in (
+        ("/account/logins", "/account"),
+        ("/sessions/abcdefghijkm/delete", "/sessions/abcdefghijkm/delete"),
+    ):
+        assert (await browser.post(address, {})).location == f"/login?expired=1&next={page}"
+    huge = await browser.post("/sessions", {"name": "x" * 5000})
+    assert len(huge.location) < 100
 
 
 # Too often

@@ -9,6 +9,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from . import (
+    characters,
+    clipboard,
+    compressed,
+    encodings,
+    home,
+    keys,
+    load_problems,
+    loading,
+    mouse,
+    opening,
+    own_config,
+    paths,
+    prompts,
+    what_opens,
+    workbooks,
+)
+
 
 def install(folder: Path) -> None:
     """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
