@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 LAST_WORDS = 300  # Characters: enough for the last line of a traceback, and fit for a page.
+SAVE_GIVEN_UP = "The save of"  # How VisiData's last words begin where a stop has cut off a save.
 _SHELL_SIGNAL = 128  # Shells and bubblewrap exit with 128 and the number of the signal that ended their child.
 
 _ESCAPES = re.compile(
@@ -41,7 +42,8 @@ def read_ending(status: int, *, asked: bool, out_of_memory: bool, printed: bytes
     exit_code = os.waitstatus_to_exitcode(status)
     code, number = (exit_code, None) if exit_code >= 0 else (None, -exit_code)
     if asked:
-        return Ending(code, number, "stopped", "")
+        words = last_words(printed)
+        return Ending(code, number, "stopped", words if words.startswith(SAVE_GIVEN_UP) else "")
     if code == 0:
         return Ending(code, number, "quit", "")
     if signal.SIGKILL in (number, (code or 0) - _SHELL_SIGNAL):

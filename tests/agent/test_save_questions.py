@@ -36,7 +36,7 @@ def test_it_names_each_thing_that_would_be_lost() -> None:
 
 def test_rows_that_cannot_be_counted_are_missing_all_the_same() -> None:
     facts = Facts("a.csv.gz", unloaded=(Unloaded("a", 1, None, "loading was stopped"),))
-    assert losses(facts) == ["some rows of a are not loaded (1 row): loading was stopped"]
+    assert losses(facts) == ["a may not be all that is in its file (1 row): loading was stopped"]
 
 
 def test_a_database_gets_rows_where_it_has_the_table() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import re
@@ -153,6 +154,31 @@ def test_every_format_ends_as_the_old_file_or_as_the_new_one(tmp_path: Path) -> 
         assert results[filetype]["full"] == kept or filetype in ("xlsx",), filetype
 
 
+def batch(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*visidata.command(str(PYTHON), None), "-b", *arguments]
+    environment = visidata.environment(str(home))
+    return subprocess.run(command, cwd=home, env=environment, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_a_batch_saves_in_the_same_way(home: Path) -> None:
+    """Compressed, as one file for each sheet, through a link, and over itself; a failure is one for the shell too."""
+    (home / "link.csv").symlink_to("cities.csv")
+    (home / "cities.csv").chmod(0o640)
+    assert batch(home, "cities.csv", "-o", "out.csv.gz").returncode == 0
+    assert gzip.decompress((home / "out.csv.gz").read_bytes()).decode() == CITIES.replace("\n", "\r\n")
+    assert batch(home, "cities.csv", "-o", "folder/").returncode == 0
+    assert (home / "folder/cities.tsv").read_text() == CITIES.replace(",", "\t")
+    assert batch(home, "cities.csv", "-o", "link.csv").returncode == 0
+    assert (home / "link.csv").is_symlink()
+    assert (home / "cities.csv").read_text() == CITIES
+    assert (home / "cities.csv").stat().st_mode & 0o777 == 0o640
+    failed = batch(home, "cities.csv", "-o", "cities.csv", "--save-encoding", "latin-1")
+    assert failed.returncode
+    assert "cities.csv was not saved; it is as it was" in failed.stderr
+    assert (home / "cities.csv").read_text() == CITIES
+    assert files(home) == ["cities.csv", "folder", "link.csv", "out.csv.gz"]
+
+
 async def test_a_save_that_fails_keeps_the_file_and_what_was_changed(home: Path) -> None:
     (home / ".visidatarc").write_text("options.save_encoding = 'latin-1'\n")
     async with session(home, "cities.csv") as (_, screen):
@@ -260,7 +286,19 @@ async def test_a_save_during_a_load_waits_for_it_or_says_what_is_missing(home: P
         await screen.shows("saving 1 sheets")
         (home / "go").touch()
         await screen.shows("saved big.csv", "100 rows")
-    assert (home / "big.csv").read_bytes() == text.replace("\n", "\r\n").encode()
+        assert (home / "big.csv").read_bytes() == text.replace("\n", "\r\n").encode()
+        (home / "go").unlink()
+        await screen.type("\x12")  # Reload.
+        await screen.shows("10 rows")
+        await screen.type(f"{SAVE}\r")
+        await screen.shows("only this part?")
+        await screen.type("p")
+        await screen.shows("overwrite big.csv all the same?")
+        await screen.type("y")
+        await screen.shows("saved big.csv")
+        assert (home / "big.csv").read_text().count("\n") == 11
+        (home / "go").touch()
+        await screen.shows("100 rows")  # It goes on reading the file that it has opened.
     assert files(home) == ["big.csv", "cities.csv", "go"]
 
 
@@ -331,13 +369,21 @@ async def test_changes_of_a_database_that_is_locked_are_kept(home: Path) -> None
             await until(lambda: database.execute("SELECT a FROM t").fetchall() == [("new",)], "the change is saved")
 
 
-async def test_quitting_waits_for_a_save(home: Path) -> None:
+async def test_a_save_can_be_interrupted_and_quitting_waits_for_it(home: Path) -> None:
     (home / ".visidatarc").write_text(SLOW)
     (home / "go").touch()
     (home / "out.slow").write_text("old")
     async with session(home, "cities.csv") as (agent, screen):
         await screen.shows("3 rows")
         (home / "go").unlink()
+        await save_as(screen, "out.slow")
+        await screen.shows("out.slow exists. overwrite?")
+        await screen.type("y")
+        await screen.shows("saving 1 sheets")
+        await screen.type("\x03")
+        await screen.shows("out.slow was not saved; it is as it was", "save_slow aborted")
+        assert (home / "out.slow").read_text() == "old"
+        assert files(home) == ["cities.csv", "out.slow"]
         await save_as(screen, "out.slow")
         await screen.shows("out.slow exists. overwrite?")
         await screen.type("y")
@@ -371,6 +417,8 @@ async def test_a_stop_waits_for_a_save_and_no_longer_than_its_grace(home: Path, 
             (home / "go").touch()
         ending = await agent.ending()
     assert (ending["reason"], ending["signal"]) == ("stopped", signal.SIGHUP)
+    given_up = "The save of out.slow took too long and was given up: the file is as it was before."
+    assert ending["detail"] == ("" if patient else given_up)
     assert (home / "out.slow").read_text() == ("first half, second half" if patient else "old")
     assert [name for name in files(home) if name != "go"] == ["cities.csv", "out.slow"]
 

@@ -9,28 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import (
-    characters,
-    clipboard,
-    compressed,
-    encodings,
-    home,
-    keys,
-    load_problems,
-    loading,
-    mouse,
-    opening,
-    own_config,
-    paths,
-    prompts,
-    what_opens,
-    workbooks,
-)
-
 
 def install(folder: Path) -> None:
     """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
-    # Imported here, so that the modules that do not need VisiData can be tested without it.
+    # Imported here and not above: tests import the modules that need no VisiData without it.
     from . import (
         characters,
         clipboard,

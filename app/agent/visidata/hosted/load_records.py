@@ -1,14 +1,12 @@
 """What each sheet has read from which file, and when: a save compares it with the file that it would replace.
 
 A record belongs to a sheet and its copies, by the file's real path, as `sheet.hub_files`. Containers (workbooks,
-archives, databases) are also known by their first sheet, the list of their parts. `sheet.hub_load_stopped` says why a
-load ended early.
+archives, databases) are also known by their first sheet, the list of their parts.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 import weakref
 from dataclasses import dataclass, field
@@ -71,8 +69,6 @@ def preloadHook(sheet: Any) -> None:  # noqa: N802
 
 
 def afterLoad(sheet: Any) -> None:  # noqa: N802
-    error = sys.exc_info()[1]  # VisiData calls this also while a load is being interrupted.
-    sheet.hub_load_stopped = "" if error is None else f"loading was stopped ({str(error) or type(error).__name__})"
     path = source_path(sheet)
     record: FileRecord | None = files(sheet).get(path) if path else None
     if record is not None and record.belongs_to(sheet) and record.action == "read":
@@ -128,7 +124,7 @@ def is_index(sheet: Any) -> bool:
 
 def load_problem(sheet: Any) -> str:
     """Why a sheet may have only some of its rows; empty where it has all."""
-    return str(getattr(sheet, "load_problem", None) or getattr(sheet, "hub_load_stopped", ""))
+    return str(sheet.load_problem or "")
 
 
 def loads(sheet: Any) -> list[Any]:

@@ -79,9 +79,10 @@ def clip(name: str) -> str:
 
 
 def _unloaded(one: Unloaded) -> str:
-    missing = None if one.total is None else one.total - one.loaded
-    count = "some rows" if missing is None or missing <= 0 else f"about {_count(missing, 'row')}"
-    return f"{count} of {one.sheet} are not loaded ({_of(one.loaded, one.total)}): {one.why}"
+    if one.total is None or one.total <= one.loaded:
+        return f"{one.sheet} may not be all that is in its file ({_count(one.loaded, 'row')}): {one.why}"
+    missing = _count(one.total - one.loaded, "row")
+    return f"about {missing} of {one.sheet} are not loaded ({_of(one.loaded, one.total)}): {one.why}"
 
 
 def _of(loaded: int, total: int | None) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from .save_draft import Draft
 
+GIVEN_UP = "The save of"  # `app.agent.endings` knows the sentence by its beginning.
+
 
 class RunningSaves:
     """The saves that run in this process, by thread."""
@@ -105,9 +107,11 @@ def _watch(pipe: int, saves: RunningSaves, say: Callable[[str], None]) -> None:
             if number != signal.SIGHUP:
                 continue
             names = saves.names()
-            if waiting or not names:
-                saves.discard_drafts()
+            if not names:
                 die()
+            if waiting:
+                saves.discard_drafts()
+                die(f"{GIVEN_UP} {', '.join(names)} took too long and was given up: the file is as it was before.")
             waiting = True
             threading.Thread(target=_end_after, args=(saves,), name="stop after saves", daemon=True).start()
             with contextlib.suppress(Exception):
@@ -119,9 +123,14 @@ def _end_after(saves: RunningSaves) -> None:
     die()
 
 
-def die() -> None:
-    """End this process by SIGHUP, as it would end without a handler. Any thread may call it."""
+def die(words: str = "") -> None:
+    """End this process by SIGHUP, as it would end without a handler. Any thread may call it.
+
+    `words` are left on the terminal, for the user and for the agent, which records them.
+    """
     with contextlib.suppress(Exception):
+        if words and os.isatty(1):
+            os.write(1, b"\x1b[?1049l\r\n" + words.encode(errors="replace") + b"\r\n")
         ctypes.CDLL(None).signal(int(signal.SIGHUP), None)  # SIG_DFL; Python's own call is for the main thread alone.
         os.kill(os.getpid(), signal.SIGHUP)
     os._exit(128 + signal.SIGHUP)

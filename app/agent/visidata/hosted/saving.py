@@ -7,6 +7,7 @@ is in place.
 
 from __future__ import annotations
 
+import inspect
 import os
 import stat
 import threading
@@ -101,15 +102,24 @@ def saveSheets(vd: Any, givenpath: Any, *vsheets: Any, confirm_overwrite: bool =
     disptype = f"{filetype}.{givenpath.compression}" if givenpath.compression else filetype
     vd.status(f"saving {len(vsheets)} sheets to {givenpath.given} as {disptype}")
 
+    errors = []
+
     def save(**_: object) -> None:
-        with SAVES.running(givenpath.name, [job.target for job in jobs]):
-            _wait_for(vd, before)
-            for job in jobs:
-                _save_reporting(vd, saver, job, filetype)
+        try:
+            with SAVES.running(givenpath.name, [job.target for job in jobs]):
+                _wait_for(vd, before)
+                for job in jobs:
+                    _save_reporting(vd, saver, job, filetype)
+        except Exception as error:
+            errors.append(error)
+            raise
         vd.status(f"saved {givenpath.given}")
 
     save.__name__ = saver.__name__  # At its end VisiData waits for threads that are named like this.
-    return vd.execAsync(save, _readonly=True)  # It waits by itself for what runs.
+    thread = vd.execAsync(save, _readonly=True)  # It waits by itself for what runs.
+    if errors and thread is threading.current_thread():
+        raise errors[0]  # In a batch VisiData would go on, and end with success.
+    return thread
 
 
 def save_vdj(vd: Any, path: Any, *sheets: Any) -> Any:
@@ -132,7 +142,9 @@ def save_one(saver: Callable[..., Any], job: Job, *, adds: bool = False) -> Fing
             database = adds and save_database.is_database(draft.target)
             if database:
                 wal, expected = save_database.copy(draft.target, draft.path)
-            _synchronous(saver)(DraftPath(draft.path, job.given), *job.sheets)
+            thread = _synchronous(saver)(DraftPath(draft.path, job.given), *job.sheets)
+            if isinstance(thread, threading.Thread) and thread is not threading.current_thread():
+                _join(thread)
             if draft.size == 0 and any(sheet.nRows for sheet in job.sheets):
                 raise OSError("this format cannot hold these sheets: nothing was written")
             if database:
@@ -356,9 +368,17 @@ def _synchronous(saver: Callable[..., Any]) -> Callable[..., Any]:
     return plain if own is None else lambda *given: plain(own, *given)
 
 
+def _join(thread: Any) -> None:
+    """Wait for the thread that a saver has started."""
+    while thread.is_alive():
+        thread.join(0.2)
+    if error := getattr(thread, "exception", None):
+        raise error
+
+
 def _takes_many(saver: Callable[..., Any]) -> bool:
-    function = getattr(saver, "__func__", saver)
-    return bool(function.__code__.co_flags & 0x04)  # It has *sheets (CO_VARARGS).
+    kinds = {parameter.kind for parameter in inspect.signature(saver).parameters.values()}
+    return inspect.Parameter.VAR_POSITIONAL in kinds
 
 
 def _is_stream(path: Any) -> bool:
