@@ -9,6 +9,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from . import (
+    clipboard,
+    compressed,
+    encodings,
+    home,
+    keys,
+    load_problems,
+    loading,
+    mouse,
+    opening,
+    own_config,
+    prompts,
+    reading,
+    sqlite,
+    text_files,
+    typed_files,
+    values,
+)
+
 
 def install(folder: Path) -> None:
     """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
@@ -47,4 +66,9 @@ def install(folder: Path) -> None:
     load_problems.install()
     workbooks.install()
     saving.install()
+    values.install()
+    reading.install()
+    text_files.install()
+    typed_files.install()
+    sqlite.install()
     own_config.install()
