@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from agent_run import PROJECT
@@ -50,6 +53,10 @@ for path in json.loads(sys.argv[1]):
 """
 
 
+# As VisiData itself ends: libraries may still have threads.
+END = "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)\n"
+
+
 @dataclass(frozen=True)
 class Opened:
     """A file as VisiData shows it. `sheets` are those that it lists, as a workbook does."""
@@ -73,7 +80,7 @@ class Opened:
 def run_script(home: Path, script: str, *arguments: str) -> list[Any]:
     """Run a script in the sessions' Python as a session in `home` would; what it printed, one JSON value a line."""
     done = subprocess.run(
-        [str(PYTHON), "-P", "-c", script, *arguments],
+        [str(PYTHON), "-P", "-c", script + END, *arguments],
         cwd=home,
         env=visidata.environment(str(home)) | {"VD_CONFIG": str(visidata.CONFIG)},
         stdin=subprocess.DEVNULL,
@@ -89,3 +96,14 @@ def run_script(home: Path, script: str, *arguments: str) -> list[Any]:
 def open_files(home: Path, paths: Sequence[str]) -> list[Opened]:
     """Open each path with one VisiData, whose home and working directory is `home`."""
     return [Opened.of(found) for found in run_script(home, OPEN_ALL, json.dumps(list(paths)))]
+
+
+def load_module(name: str) -> ModuleType:
+    """A module of the hosted configuration that is pure, without its package, which needs VisiData."""
+    path = visidata.CONFIG.with_name("hosted") / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"hosted_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
