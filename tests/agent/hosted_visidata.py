@@ -42,6 +42,7 @@ def open_one(path):
     if sheet.rows and all(isinstance(row, BaseSheet) for row in sheet.rows):
         for each in sheet.rows:
             vd.sync(each.ensureLoaded())
+        vd.sync()  # The sheet that lists them may have begun to load them.
         found["sheets"] = [shown(each) for each in sheet.rows]
     return found
 

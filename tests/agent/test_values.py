@@ -29,6 +29,7 @@ for job in json.loads(sys.argv[1]):
     if "table" in job:
         sheet = next(each for each in sheet.rows if each.name.endswith(job["table"]))
         vd.sync(sheet.ensureLoaded())
+        vd.sync()  # The workbook may have begun to load it.
     for name, kind in job.get("types", {}).items():
         sheet.column(name).type = vd.getGlobals()[kind]
     for name, kind in job.get("formats", {}).items():
