@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from playwright.async_api import APIRequestContext, Browser, Locator, Page, Playwright, StorageState, expect
@@ -216,6 +217,14 @@ async def make_first_admin(page: Page, link: str, email: str) -> None:
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Make the account and log in").click()
     await expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
+
+
+async def drag_in(page: Page, file: Path, *, drop: bool = True) -> None:
+    """What Chromium does when a file is dragged over the page from elsewhere, and let go."""
+    devtools = await page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop") if drop else ("dragEnter", "dragOver"):
+        await devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 
 
 async def log_in(page: Page, url: str, email: str, password: str) -> None:

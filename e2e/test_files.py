@@ -5,19 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
-from e2e.browser import Browse, Person, Terminal, create_and_open, until
+from e2e.browser import Browse, Person, Terminal, create_and_open, drag_in, until
 
 PEOPLE = "name,town\nAda,London\nGrace,New York\nAlan,London\n"
-
-
-async def _drag_in(page: Page, file: Path, *, drop: bool = True) -> None:
-    """What Chromium does when a file is dragged over the page from elsewhere, and let go."""
-    devtools = await page.context.new_cdp_session(page)
-    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop") if drop else ("dragEnter", "dragOver"):
-        await devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 
 
 async def test_a_dropped_file_opens_in_visidata_and_what_is_saved_there_comes_out(
@@ -28,9 +20,9 @@ async def test_a_dropped_file_opens_in_visidata_and_what_is_saved_there_comes_ou
     page = await browse(ada)
     await page.goto(f"{url}/sessions")
     await expect(page.get_by_text("drop a file anywhere on this page")).to_be_visible()
-    await _drag_in(page, file, drop=False)
+    await drag_in(page, file, drop=False)
     await expect(page.locator("body.dropping")).to_be_visible()
-    await _drag_in(page, file)
+    await drag_in(page, file)
     await expect(page.locator("body.dropping")).to_have_count(0)
     await page.get_by_role("button", name="Open in VisiData").click()
     terminal = Terminal(page)

@@ -23,6 +23,7 @@ from e2e.browser import (
     Person,
     Terminal,
     create_and_open,
+    drag_in,
     get_clipboard,
     note_sent,
     penguins,
@@ -290,11 +291,13 @@ async def test_a_file_of_this_computer_is_opened_in_visidata(url: str, ada: Pers
     )
 
 
-async def test_a_file_that_is_dropped_is_opened_too(url: str, ada: Person, browse: Browse) -> None:
+async def test_files_that_are_dropped_are_opened_too_and_a_folder_is_named_as_one(
+    url: str, ada: Person, browse: Browse, tmp_path: Path
+) -> None:
     terminal = await penguins(browse, ada, url)
-    drop = """() => {
+    drop = """(names) => {
       const data = new DataTransfer();
-      data.items.add(new File(["river\\tlength\\nOder\\t866\\n"], "dropped.tsv"));
+      for (const name of names) data.items.add(new File(["river\\tlength\\nOder\\t866\\n"], name));
       const event = (kind) => new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
       const screen = document.getElementById("screen");
       screen.dispatchEvent(event("dragenter"));
@@ -302,17 +305,20 @@ async def test_a_file_that_is_dropped_is_opened_too(url: str, ada: Person, brows
       const taken = !screen.dispatchEvent(event("drop"));
       return [invited, taken, document.body.classList.contains("dropping")];
     }"""
-    assert await terminal.page.evaluate(drop) == [True, True, False]
+    assert await terminal.page.evaluate(drop, ["dropped.tsv"]) == [True, True, False]
     await asyncio.gather(
         expect(terminal.page.locator("#toasts")).to_contain_text("VisiData opens it."),
         terminal.sees("river", "Oder", "866"),
     )
     await terminal.press("/")
     await terminal.sees("search regex:")
-    assert await terminal.page.evaluate(drop) == [True, True, False]
-    await expect(terminal.page.locator("#toasts")).to_contain_text("“dropped-2.tsv” is among your files")
-    await expect(terminal.page.locator("#toasts")).to_contain_text("so it was not opened")
+    assert await terminal.page.evaluate(drop, ["dropped.tsv", "more.tsv"]) == [True, True, False]
+    await expect(terminal.page.locator("#toasts")).to_contain_text("2 files are among yours")
+    await expect(terminal.page.locator("#toasts")).to_contain_text("so they were not opened")
     await terminal.sees("search regex:")
+    await drag_in(terminal.page, tmp_path)
+    await expect(terminal.page.locator("#toasts")).to_contain_text(f"“{tmp_path.name}” is a folder.")
+    await expect(terminal.page.locator("#toasts")).not_to_contain_text("broke")
 
 
 async def test_full_screen_says_how_to_leave_it(url: str, ada: Person, browse: Browse) -> None:

@@ -187,6 +187,26 @@ async def test_any_number_of_visible_lists_leaves_room_for_further_pages(url: st
         await expect(row(page, "Second")).to_contain_text("Running")
 
 
+async def test_a_request_that_comes_too_early_is_sent_again_and_its_notice_is_in_view(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    session_id = await ada.create(name="First", source={"sample": "penguins.csv"})
+    page = await browse(ada, viewport={"width": 1000, "height": 420})
+    await page.goto(f"{url}/sessions")
+    await row(page, "First").scroll_into_view_if_needed()
+    await page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    assert await page.evaluate("scrollY") > 100
+    problem = {"status": 429, "headers": {"Retry-After": "1"}, "body": "<p>Too many requests.</p>"}
+    await page.route(f"**/sessions/{session_id}/stop", lambda route: route.fulfill(**problem), times=1)
+    await page.get_by_role("button", name="Stop First").click()
+    notice = page.locator("#notices")
+    await expect(notice).to_have_text("Too many requests. Trying again in 1 second.")
+    await expect(notice).to_be_in_viewport(ratio=1)
+    await expect(notice).to_contain_text("“First” is stopping.")
+    await expect(notice).to_be_in_viewport(ratio=1)
+    await expect(row(page, "First")).to_contain_text("Stopped")
+
+
 async def test_a_change_in_one_tab_shows_in_the_other(url: str, ada: Person, browse: Browse) -> None:
     here = await browse(ada)
     there = await here.context.new_page()

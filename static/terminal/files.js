@@ -1,7 +1,7 @@
 /** Files from this computer into the person's home, and from there into VisiData, without a command being typed. */
 
 import { ask } from "./ask.js";
-import { count, toast } from "./words.js";
+import { count, them, toast } from "./words.js";
 
 /** Store it under the name, or under that with a number; gives its path in the home. Raises with words for a person. */
 export async function upload(name, body) {
@@ -20,6 +20,9 @@ export async function uploadAndOpen(files, open) {
   for (const file of files) {
     const close = toast(`Uploading ${file.name}…`, { seconds: 0 });
     try {
+      await file.slice(0, 1).arrayBuffer().catch(() => {
+        throw new Error("The browser cannot read it: it was moved or changed since, or it is a folder.");
+      });
       paths.push(await upload(file.name, file));
     } catch (error) {
       toast(`“${file.name}” was not uploaded. ${error.message}`, { tone: "warn", seconds: 12 });
@@ -28,7 +31,8 @@ export async function uploadAndOpen(files, open) {
   }
   if (!paths.length) return;
   const stored = paths.length > 1 ? `${count(paths.length, "file")} are among yours` : `“${paths[0]}” is among your files`;
-  toast(`${stored}. ${await open(paths).catch((error) => `VisiData did not open it: ${error.message}`)}`);
+  const failed = (error) => `VisiData did not open ${them(paths)}: ${error.message}`;
+  toast(`${stored}. ${await open(paths).catch(failed)}`);
 }
 
 /** Ask for files and do the same with them. */
@@ -50,7 +54,14 @@ export function takeDrops(may, open) {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault(); // The browser would leave the page and show the file itself.
     mark(-under);
-    if (may()) uploadAndOpen([...event.dataTransfer.files], open);
-    else toast(`${count(event.dataTransfer.files.length, "file")} not taken: there is no VisiData here to open it in.`, { tone: "warn" });
+    const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+    // A folder is among the files, too, as one that no browser can read.
+    const [folders, files] = [true, false].map((is) =>
+      items.filter((item) => Boolean(item.webkitGetAsEntry?.()?.isDirectory) === is).map((item) => item.getAsFile()).filter(Boolean),
+    );
+    for (const { name } of folders) toast(`“${name}” is a folder. Drop the files in it, or a zip of it.`, { tone: "warn" });
+    if (!files.length) return;
+    if (may()) uploadAndOpen(files, open);
+    else toast(`${count(files.length, "file")} not taken: there is no VisiData here to open ${them(files)} in.`, { tone: "warn" });
   });
 }

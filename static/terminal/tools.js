@@ -11,7 +11,7 @@ import { contextMenu, palette } from "./palette.js";
 import { pasting } from "./paste.js";
 import { choose, openSettings, preferences, themes } from "./settings.js";
 import { setUpFullScreen, toggleFullScreen } from "./window.js";
-import { backToTerminal, byId, openDialog, page, toast } from "./words.js";
+import { backToTerminal, byId, openDialog, page, them, toast } from "./words.js";
 
 /**
  * Set it all up, once. `may(what)` says whether keys go anywhere, and if not, says so to the person; `reason()` says why
@@ -25,9 +25,9 @@ export function setUp({ screen, may, reason }) {
   /** Have VisiData open files of the person's home. */
   async function open(paths) {
     await leave("open", paths.join("\n"));
-    if (screen.prompting) return "VisiData asks for something just now, so it was not opened.";
+    if (screen.prompting) return `VisiData asks for something just now, so ${paths.length > 1 ? "they were" : "it was"} not opened.`;
     type(OPEN_LEFT);
-    return "VisiData opens it.";
+    return `VisiData opens ${them(paths)}.`;
   }
 
   const act = {

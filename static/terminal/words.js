@@ -87,6 +87,11 @@ export function setTitle(text) {
   document.title = clean && clean !== name ? `${clean} · ${name}` : `${name} · VisiData Hub`;
 }
 
+/** What stands for a list in a sentence. */
+export function them(list) {
+  return list.length > 1 ? "them" : "it";
+}
+
 /** "3 lines", "1 character". */
 export function count(number, thing) {
   return `${number.toLocaleString()} ${thing}${number === 1 ? "" : "s"}`;

@@ -33,22 +33,7 @@ def install(folder: Path) -> None:
     """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
     # Imported here and not above: tests import the modules that need no VisiData without it.
     from . import (
-        characters,
-        clipboard,
-        compressed,
-        encodings,
-        home,
-        keys,
-        load_problems,
-        loading,
-        mouse,
-        opening,
-        own_config,
-        paths,
-        prompts,
         saving,
-        what_opens,
-        workbooks,
     )
 
     home.install()
