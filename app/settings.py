@@ -186,7 +186,11 @@ class Settings:
         _duration, timedelta(hours=8), "Without input for this long, a session is stopped."
     )
     max_age: timedelta = _option(_duration, timedelta(days=7), "A run older than this is stopped.")
-    warn_before: timedelta = _option(_duration, timedelta(minutes=5), "How long before a stop people are told.")
+    warn_before: timedelta = _option(
+        _duration,
+        timedelta(minutes=5),
+        "How long a warning is shown before a session is stopped for being idle or too old; 0: none.",
+    )
     start_timeout: timedelta = _option(_duration, timedelta(seconds=60), "A start that takes longer has failed.")
     stop_grace: timedelta = _option(
         _duration,

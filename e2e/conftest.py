@@ -89,7 +89,7 @@ async def mortal_hub(own_hub: HubProcess) -> AsyncIterator[HubProcess]:
 @pytest.fixture(scope="session")
 async def strict_hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HubProcess]:
     """Another one, which has little patience and little room."""
-    hub = HubProcess(tmp_path_factory.mktemp("strict"), HUB_IDLE_TIMEOUT="8s", HUB_MAX_RUNS="3")
+    hub = HubProcess(tmp_path_factory.mktemp("strict"), HUB_IDLE_TIMEOUT="8s", HUB_WARN_BEFORE="8s", HUB_MAX_RUNS="3")
     await hub.start()
     yield hub
     await hub.close()

@@ -103,6 +103,9 @@ class Session(Table, tablename="sessions"):
     started_at = Timestamptz(null=True, default=None)
     last_input_at = Timestamptz(null=True, default=None)
     ended_at = Timestamptz(null=True, default=None)
+    warned_at = Timestamptz(null=True, default=None, help_text="Since when its viewers are warned of its stop.")
+    warned_for = Timestamptz(null=True, default=None, help_text="The deadline that they are warned of.")
+    warning_renewed_at = Timestamptz(null=True, default=None, help_text="When that was last found to hold.")
 
     due_at = Timestamptz(null=True, default=TimestamptzNow(), help_text="When a manager has something to do for it.")
     lease_by = Varchar(length=64, null=True, default=None)

@@ -15,7 +15,7 @@ import random
 import secrets
 import socket
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from app.accounts.watch import CHANNEL as LOGINS_CHANNEL
 from app.accounts.watch import LoginWatch
@@ -26,7 +26,8 @@ from app.lifecycle import queries
 from app.lifecycle.sweep import ORPHAN_GRACE, Sweeper
 from app.runtimes.base import Changed, Observed, Phase, Reason, RunId, RunSpec, Runtime, Snapshot
 from app.sessions.changes import Changes
-from app.sessions.models import Session, stops_at
+from app.sessions.deadlines import INPUT_FLUSH, Deadlines
+from app.sessions.models import Session
 from app.sessions.service import Sessions
 from app.sessions.state import LIVE, Do, State, Wanted, decide, ending
 from app.settings import Settings
@@ -37,7 +38,6 @@ log = logging.getLogger("hub.lifecycle")
 LEASE = timedelta(seconds=30)  # How long a replica may take over one step of one session.
 POLL = 2.0  # Seconds. How late a lost notification is made good.
 AT_ONCE = 16  # Sessions that one replica works on at the same time.
-FLUSH_INPUT = timedelta(seconds=5)  # How long input may wait in memory before it is written.
 LOOKED_AT = 50  # Sessions that are looked at before the event loop gets its turn: people's keys must not wait for more.
 SWEEP = 15.0  # Seconds between two sweeps.
 START_LOOK = timedelta(seconds=5)  # How often a start is looked at of which nothing is heard, so that it fails in time.
@@ -465,7 +465,7 @@ class Manager:
 
     async def _tell_terminals(self, session_ids: list[str]) -> None:
         """Bring the viewers of these sessions up to date, without waiting for any of them."""
-        found = {session.id: session for session in await queries.sessions_by_id(session_ids)}
+        found = {session.id: session for session in await self.sessions.by_ids(session_ids)}
         for session_id in session_ids:
             session = found.get(session_id)
             lives = session is not None and session.state in (State.RUNNING, State.STOPPING)
@@ -491,7 +491,7 @@ class Manager:
 
     async def _write_input(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_INPUT.total_seconds())
+            await asyncio.sleep(INPUT_FLUSH.total_seconds())
             await self._flush_input()
 
     async def _flush_input(self) -> None:
@@ -507,18 +507,16 @@ class Manager:
             raise
 
     async def _watch_deadlines(self) -> None:
-        limits = self.settings.idle_timeout, self.settings.max_age
+        deadlines = Deadlines(self.settings)
         while True:
-            if self.sweeper.may_stop:
-                await queries.stop_overdue(*limits, 2 * FLUSH_INPUT)
-            soon = datetime.now(UTC) + self.settings.warn_before
+            await queries.warn_and_stop(deadlines, may_stop=self.sweeper.may_stop)
             for part in _parts(list(self.terminals.session_ids())):
-                for session in await queries.sessions_by_id(part):
-                    deadline = stops_at(session, idle=limits[0], max_age=limits[1])
-                    if deadline is not None and session.id not in self.terminals.typed_in:
-                        at, why = deadline
-                        self.terminals.push_deadline(session.id, at.isoformat() if at < soon else None, why.value)
-            await asyncio.sleep(min(5.0, max(0.5, self.settings.idle_timeout.total_seconds() / 10)))
+                for session in await self.sessions.by_ids(part):
+                    at = session.stops_at
+                    if at is not None and session.id not in self.terminals.typed_in:
+                        told = at.isoformat() if session.ends_soon else None
+                        self.terminals.push_deadline(session.id, told, session.stops_why)
+            await asyncio.sleep(deadlines.tick.total_seconds())
 
     # Sweeping, both ways
 

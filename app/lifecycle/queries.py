@@ -13,6 +13,7 @@ from app.accounts.service import GUEST_WITHOUT_SESSION
 from app.db.tables import Duty
 from app.db.tables import Session as Row
 from app.runtimes.base import Observed, Reason, RunId
+from app.sessions.deadlines import Deadlines
 from app.sessions.models import Session
 from app.sessions.service import QUEUE
 
@@ -284,20 +285,14 @@ async def delete(session: Session, replica: str) -> bool:
     return bool(rows)
 
 
-async def stop_overdue(idle: timedelta, max_age: timedelta, margin: timedelta) -> None:
-    """Sessions past a deadline are to stop. One statement, so that input which came in the meantime counts.
+async def warn_and_stop(deadlines: Deadlines, *, may_stop: bool) -> None:
+    """Record which sessions are warned of their stop, and stop those whose time is up. See `app.sessions.deadlines`.
 
-    `margin` is the longest that input may wait in a replica's memory before it is written.
+    Each is one statement, so that input which came in the meantime counts.
     """
-    await Row.raw(
-        """UPDATE sessions SET wanted = 'stopped', due_at = now(),
-             wanted_reason = CASE WHEN started_at < now() - {}::interval THEN 'too_old' ELSE 'idle' END
-           WHERE state = 'running' AND wanted = 'running'
-             AND (started_at < now() - {}::interval OR COALESCE(last_input_at, started_at) < now() - {}::interval)""",
-        max_age,
-        max_age,
-        idle + margin,
-    )
+    await Row.raw(deadlines.warn)
+    if may_stop:
+        await Row.raw(deadlines.stop)
 
 
 async def live_runs(older_than: timedelta) -> list[RunId]:
@@ -345,11 +340,6 @@ async def runs_ahead(runs: Collection[RunId]) -> list[RunId]:
 async def known_runs() -> set[RunId]:
     rows = await Row.raw("SELECT id, generation FROM sessions WHERE state IN ('starting', 'running', 'stopping')")
     return {RunId(row["id"], row["generation"]) for row in rows}
-
-
-async def sessions_by_id(ids: list[str]) -> list[Session]:
-    rows = await Row.raw("SELECT * FROM sessions WHERE id = ANY({})", ids)
-    return [Session.from_row(row) for row in rows]
 
 
 async def expire_guests(lifetime: timedelta) -> list[tuple[UUID, str]]:

@@ -1,10 +1,10 @@
-"""What a session is to the rest of the Hub: a frozen view of its row, and when it will stop. No I/O."""
+"""What a session is to the rest of the Hub: a frozen view of its row. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +45,10 @@ class Session:
     # Only where a manager has read it to act on it:
     read_at: datetime | None = None  # When, by Postgres's clock.
     guest: bool = False  # Whether it is a guest's.
+    # When it is stopped unless there is input before, and why; None unless it runs. See `app.sessions.deadlines`.
+    stops_at: datetime | None = None
+    stops_why: str = ""
+    ends_soon: bool = False  # So soon that its viewers are warned.
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Session:
@@ -74,6 +78,9 @@ class Session:
             start_waits=row["start_waits"],
             read_at=row.get("read_at"),
             guest=bool(row.get("guest")),
+            stops_at=row.get("stops_at"),
+            stops_why=row.get("stops_why") or "",
+            ends_soon=bool(row.get("ends_soon")),
         )
 
     @property
@@ -111,12 +118,3 @@ class Session:
     def opens(self) -> str:
         """What it has open, in a few words."""
         return self.source.value or "Your files"
-
-
-def stops_at(session: Session, *, idle: timedelta, max_age: timedelta) -> tuple[datetime, Reason] | None:
-    """When a running session will be stopped and why, unless there is input before; None unless it runs."""
-    if session.state is not State.RUNNING or session.wanted is not Wanted.RUNNING or session.started_at is None:
-        return None
-    quiet = (session.last_input_at or session.started_at) + idle
-    old = session.started_at + max_age
-    return (quiet, Reason.IDLE) if quiet <= old else (old, Reason.TOO_OLD)

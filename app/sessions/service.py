@@ -14,6 +14,7 @@ from uuid import UUID
 from app.db.tables import Session as Row
 from app.errors import BadInput, LimitReached, NotFound
 from app.runtimes.base import Reason, Source
+from app.sessions.deadlines import Deadlines
 from app.sessions.models import NAME_LENGTH, Session
 from app.sessions.state import State, Wanted
 from app.settings import Settings
@@ -29,8 +30,6 @@ QUEUE = """WITH waiting AS MATERIALIZED (
              SELECT *, row_number() OVER (PARTITION BY "user" ORDER BY queued_at, created_at, id) AS turn
              FROM waiting JOIN theirs USING ("user")) AS line"""
 """The queue in its order: round robin over users, whoever was served longest ago first, each user's oldest first."""
-
-_MINE = """SELECT * FROM sessions WHERE id = {} AND "user" = {} AND wanted <> 'deleted'"""
 
 
 def clean_name(raw: str) -> str:
@@ -48,6 +47,7 @@ class Sessions:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._all = f"*, {Deadlines(settings).columns}"  # What a Session is made of.
 
     def limit_for(self, *, guest: bool) -> int:
         return self.settings.guest_sessions if guest else self.settings.sessions_per_user
@@ -55,28 +55,43 @@ class Sessions:
     async def list(self, user_id: UUID) -> Sequence[Session]:
         """The user's sessions, the newest first."""
         rows = await Row.raw(
-            """SELECT * FROM sessions WHERE "user" = {} AND wanted <> 'deleted' ORDER BY created_at DESC, id""", user_id
+            f"""SELECT {self._all} FROM sessions WHERE "user" = {{}} AND wanted <> 'deleted'
+                ORDER BY created_at DESC, id""",  # noqa: S608
+            user_id,
         )
         return [Session.from_row(row) for row in rows]
 
     async def get(self, user_id: UUID, session_id: str) -> Session:
-        rows = await Row.raw(_MINE, session_id, user_id)
+        rows = await Row.raw(
+            f"""SELECT {self._all} FROM sessions WHERE id = {{}} AND "user" = {{}} AND wanted <> 'deleted'""",  # noqa: S608
+            session_id,
+            user_id,
+        )
         if not rows:
             raise NotFound("There is no such session among yours. It may have been deleted.")
         return Session.from_row(rows[0])
 
     async def get_any(self, session_id: str) -> Session:
         """A session of anybody's: for administrators and for the Hub itself."""
-        rows = await Row.raw("SELECT * FROM sessions WHERE id = {} AND wanted <> 'deleted'", session_id)
+        rows = await Row.raw(
+            f"SELECT {self._all} FROM sessions WHERE id = {{}} AND wanted <> 'deleted'",  # noqa: S608
+            session_id,
+        )
         if not rows:
             raise NotFound("There is no such session. It may have been deleted.")
         return Session.from_row(rows[0])
 
+    async def by_ids(self, session_ids: Iterable[str]) -> Sequence[Session]:
+        """Those of these sessions that exist, whoever's they are: for the Hub itself."""
+        rows = await Row.raw(f"SELECT {self._all} FROM sessions WHERE id = ANY({{}})", [*session_ids])  # noqa: S608
+        return [Session.from_row(row) for row in rows]
+
     async def list_all(self) -> Sequence[tuple[Session, str | None]]:
         """Every session with its owner's e-mail (None: a guest), those that run first."""
         rows = await Row.raw(
-            """SELECT s.*, u.email AS owner FROM sessions s JOIN users u ON u.id = s."user"
-               WHERE s.wanted <> 'deleted' ORDER BY s.state IN ('stopped', 'failed'), s.created_at DESC LIMIT 500"""
+            f"""SELECT s.*, u.email AS owner FROM (SELECT {self._all} FROM sessions) s JOIN users u ON u.id = s."user"
+                WHERE s.wanted <> 'deleted'
+                ORDER BY s.state IN ('stopped', 'failed'), s.created_at DESC LIMIT 500"""  # noqa: S608
         )
         return [(Session.from_row(row), row["owner"]) for row in rows]
 
@@ -184,8 +199,9 @@ class Sessions:
     async def _want(self, user_id: UUID, session_id: str, wanted: Wanted, reason: Reason | None) -> Session:
         # Asking for what is wanted already changes nothing, so that a form sent twice counts once.
         rows = await Row.raw(
-            """UPDATE sessions SET wanted = {}, wanted_reason = {}, due_at = now(), attempts = 0
-               WHERE id = {} AND "user" = {} AND wanted <> {} AND wanted <> 'deleted' RETURNING *""",
+            f"""UPDATE sessions SET wanted = {{}}, wanted_reason = {{}}, due_at = now(), attempts = 0
+               WHERE id = {{}} AND "user" = {{}} AND wanted <> {{}} AND wanted <> 'deleted'
+               RETURNING {self._all}""",  # noqa: S608
             wanted.value,
             reason.value if reason else None,
             session_id,
@@ -197,7 +213,7 @@ class Sessions:
     async def _write(self, user_id: UUID, session_id: str, change: str, *values: object) -> Session:
         rows = await Row.raw(
             f"""UPDATE sessions SET {change} WHERE id = {{}} AND "user" = {{}} AND wanted <> 'deleted'
-                RETURNING *""",  # noqa: S608  (`change` is one of two literals above)
+                RETURNING {self._all}""",  # noqa: S608  (`change` is one of two literals above)
             *values,
             session_id,
             user_id,

@@ -102,7 +102,7 @@ async def _page(
         "admin.html",
         people=[person for person in people if not person.guest],
         guests=sum(person.guest for person in people),
-        sessions=[(Shown.of(session, services.settings), owner or "Guest") for session, owner in owned],
+        sessions=[(Shown(session), owner or "Guest") for session, owner in owned],
         warnings=services.warnings,
         synced=services.synced(),
         terminals=services.terminals.open_terminals(),

@@ -44,12 +44,12 @@ SOON_POLL = (
 async def shown_sessions(account: Account) -> list[Shown]:
     found = await hub().sessions.list(account.id)
     positions = await hub().sessions.queue_positions(found)
-    return [Shown.of(session, hub().settings, positions.get(session.id)) for session in found]
+    return [Shown(session, positions.get(session.id)) for session in found]
 
 
 async def show(session: Session) -> Shown:
     positions = await hub().sessions.queue_positions([session])
-    return Shown.of(session, hub().settings, positions.get(session.id))
+    return Shown(session, positions.get(session.id))
 
 
 async def parse_source(account: Account, raw: str) -> Source:
@@ -305,7 +305,7 @@ async def _dialog(template: str, title: str, **context: object) -> str:
 
 async def _must_ask(session: Session) -> bool:
     """Whether stopping it may lose work that the person at this form was not asked about."""
-    used = Shown.of(session, hub().settings).may_have_changes or session.id in hub().terminals.typed_in
+    used = Shown(session).may_have_changes or session.id in hub().terminals.typed_in
     return used and (await request.form).get("sure") != "1"
 
 
@@ -322,7 +322,7 @@ async def _anyones(session_id: str) -> dict[str, object]:
     """A session of anybody's, and its owner's e-mail (None: a guest's)."""
     session = await hub().sessions.get_any(session_id)
     owner = await hub().accounts.get(session.user_id)
-    return {"shown": Shown.of(session, hub().settings), "owner": owner.email if owner else None}
+    return {"shown": Shown(session), "owner": owner.email if owner else None}
 
 
 def _kept(account: Account) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.sessions.models import Session, stops_at
+from app.sessions.models import Session
 from app.sessions.state import State, Wanted
 from app.settings import Settings
 
@@ -41,16 +41,14 @@ class Shown:
 
     session: Session
     position: int | None = None
-    stops_at: datetime | None = None
-    stops_why: str = ""
-    ends_soon: bool = False
 
-    @classmethod
-    def of(cls, session: Session, settings: Settings, position: int | None = None) -> Shown:
-        deadline = stops_at(session, idle=settings.idle_timeout, max_age=settings.max_age)
-        at, why = deadline if deadline else (None, "")
-        soon = at is not None and at - datetime.now(UTC) < settings.warn_before
-        return cls(session, position, at, str(why), soon)
+    @property
+    def stops_at(self) -> datetime | None:
+        return self.session.stops_at
+
+    @property
+    def ends_soon(self) -> bool:
+        return self.session.ends_soon
 
     @property
     def can_stop(self) -> bool:
@@ -64,7 +62,7 @@ class Shown:
     @property
     def can_stay(self) -> bool:
         """Whether input would keep it from being stopped soon."""
-        return self.ends_soon and self.stops_why == "idle"
+        return self.ends_soon and self.session.stops_why == "idle"
 
     @property
     def progress(self) -> str:

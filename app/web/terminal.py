@@ -220,10 +220,9 @@ def _size() -> Size | None:
 
 
 def _deadline(session: Session) -> Deadline | None:
-    shown = Shown.of(session, hub().settings)
-    if shown.stops_at is None or not shown.ends_soon:
+    if session.stops_at is None or not session.ends_soon:
         return None
-    return Deadline(shown.stops_at.isoformat(), shown.stops_why)
+    return Deadline(session.stops_at.isoformat(), session.stops_why)
 
 
 def set_up(app: Quart) -> None:

@@ -117,7 +117,7 @@ async def test_a_pod_that_is_deleted_behind_the_hubs_back_is_told_within_seconds
 
 
 async def test_a_session_that_nobody_uses_is_stopped(open_desk: OpenDesk, place: Place) -> None:
-    async with open_desk(HUB_IDLE_TIMEOUT="6s") as desk:
+    async with open_desk(HUB_IDLE_TIMEOUT="6s", HUB_WARN_BEFORE="2s") as desk:
         page, terminal = await desk.look_at(await desk.create())
         await terminal.sees("Adelie")
         await reads(page, "Nothing was typed for a long time, so it was stopped.")

@@ -1,21 +1,20 @@
-"""What a session says of itself: its state as people should see it, why it is not running, and when it will stop."""
+"""What a session says of itself: its state as people should see it, and why it is not running."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
 from app.errors import BadInput
 from app.runtimes.base import Reason, RunId, Source
-from app.sessions.models import Session, stops_at
+from app.sessions.models import Session
 from app.sessions.service import clean_name
 from app.sessions.state import REASON_TEXTS, State, Wanted
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
-IDLE, AGE = timedelta(hours=8), timedelta(days=7)
 
 SESSION = Session(
     id="abcdefghijkm",
@@ -40,32 +39,6 @@ SESSION = Session(
     ended_at=None,
     attempts=0,
 )
-
-
-@pytest.mark.parametrize(
-    ("started", "last_input", "expected"),
-    [
-        (NOON, None, (NOON + IDLE, Reason.IDLE)),
-        (NOON, NOON + timedelta(hours=1), (NOON + timedelta(hours=9), Reason.IDLE)),
-        (NOON, NOON + AGE - timedelta(hours=1), (NOON + AGE, Reason.TOO_OLD)),
-        (NOON, NOON + AGE - IDLE, (NOON + AGE, Reason.IDLE)),
-        (None, None, None),
-    ],
-)
-def test_it_stops_when_nobody_types_or_when_it_is_too_old_whichever_is_first(
-    started: datetime | None, last_input: datetime | None, expected: tuple[datetime, Reason] | None
-) -> None:
-    session = replace(SESSION, started_at=started, last_input_at=last_input)
-    assert stops_at(session, idle=IDLE, max_age=AGE) == expected
-
-
-@pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
-def test_what_does_not_run_has_no_time_to_stop_at(state: State) -> None:
-    assert stops_at(replace(SESSION, state=state), idle=IDLE, max_age=AGE) is None
-
-
-def test_what_is_to_stop_anyhow_has_no_time_to_stop_at() -> None:
-    assert stops_at(replace(SESSION, wanted=Wanted.STOPPED), idle=IDLE, max_age=AGE) is None
 
 
 @pytest.mark.parametrize(
