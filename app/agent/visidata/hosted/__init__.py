@@ -9,31 +9,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import (
-    clipboard,
-    compressed,
-    encodings,
-    home,
-    keys,
-    load_problems,
-    loading,
-    mouse,
-    opening,
-    own_config,
-    prompts,
-    reading,
-    sqlite,
-    text_files,
-    typed_files,
-    values,
-)
-
 
 def install(folder: Path) -> None:
     """Configure VisiData. `folder` holds `clipboard.py`, the commands that copy and paste."""
     # Imported here and not above: tests import the modules that need no VisiData without it.
     from . import (
+        characters,
+        clipboard,
+        compressed,
+        encodings,
+        home,
+        keys,
+        load_problems,
+        loading,
+        mouse,
+        opening,
+        own_config,
+        paths,
+        prompts,
+        reading,
         saving,
+        sqlite,
+        text_files,
+        typed_files,
+        values,
+        what_opens,
+        workbooks,
     )
 
     home.install()
