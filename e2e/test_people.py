@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.async_api import expect
+from playwright.async_api import Request, expect
 
 from e2e.browser import PASSWORD, Browse, Person, Terminal, create_and_open, follow_link, log_in
 from e2e.hub import HubProcess
@@ -84,3 +84,55 @@ async def test_a_guest_tries_it_and_everything_goes_when_they_leave(url: str, br
     await again.goto(address)
     await expect(again.get_by_role("heading", name="Log in")).to_be_visible()
     await expect(Terminal(again).state).to_have_count(0)
+
+
+async def test_on_a_shared_computer_what_one_person_left_open_does_nothing_for_the_next(
+    url: str, ada: Person, grace: Person, browse: Browse
+) -> None:
+    terminal = (await browse()).context
+    first = terminal.pages[0]
+    unmarked: list[str] = []
+
+    def note(request: Request) -> None:
+        asks = request.method == "PUT" or request.url.endswith("/state") or "/sessions/events" in request.url
+        if asks and "hub-login" not in request.headers and "login=" not in request.url:
+            unmarked.append(request.url)
+
+    terminal.on("request", note)
+    await log_in(first, url, ada.email, PASSWORD)
+    await expect(first.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
+    session = await create_and_open(first, url, "sample:penguins.csv")
+    files, desk = await terminal.new_page(), await terminal.new_page()
+    await files.goto(f"{url}/files")
+    await desk.goto(f"{url}/account")
+
+    await desk.get_by_role("button", name="Log out", exact=True).click()
+    await expect(session.state).to_have_attribute("data-terminal-state", "logged-out")
+    one, two = [{"name": f"{n}.csv", "mimeType": "text/csv", "buffer": b"a\n1\n"} for n in ("one", "two")]
+    await files.locator("input[type=file]").set_input_files([one, two])  # type: ignore[list-item]
+    await expect(files.get_by_role("alert")).to_contain_text("Your login has ended, so 2 files wait.")
+
+    await log_in(desk, url, ada.email, PASSWORD)  # The same person goes on where she was.
+    await expect(desk.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
+    await files.get_by_role("button", name="Continue").click()
+    await expect(files.locator("#files")).to_contain_text("two.csv")
+
+    await desk.get_by_role("button", name="Log out", exact=True).click()
+    await expect(desk.get_by_role("heading", name="Log in")).to_be_visible()
+    await log_in(desk, url, grace.email, PASSWORD)
+    await expect(desk.get_by_role("link", name=grace.email)).to_be_visible()
+    await files.locator("input[type=file]").set_input_files([one, two])  # type: ignore[list-item]
+    for line in await files.locator(".uploading.failed").all():
+        await expect(line).to_contain_text(f"{grace.email} is logged in now")
+    await expect(files.locator(".uploading.failed")).to_have_count(2)
+    assert await (await grace.api.get("/api/v1/files/")).json() == []
+    assert unmarked == []
+
+
+async def test_a_terminal_that_a_proxy_does_not_let_through_says_so(url: str, ada: Person, browse: Browse) -> None:
+    session_id = await ada.create(source={"sample": "penguins.csv"})
+    page = await browse(ada)
+    await page.route_web_socket("**/tty*", lambda socket: socket.close(code=1006))
+    await page.goto(f"{url}/sessions/{session_id}")
+    await expect(page.get_by_role("heading", name="The terminal does not get through")).to_be_visible()
+    await expect(page.locator("#panel-text")).to_contain_text("A proxy in between")

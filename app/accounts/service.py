@@ -126,6 +126,7 @@ class Accounts:
         )
         if not rows:
             raise Conflict(f"There is an account for {email} already.", field="email")
+        log.info("user %s added%s", rows[0]["id"], " as an administrator" if admin else "")
         return Account.from_row(rows[0])
 
     async def add_guest(self, origin: str | None = None) -> Account:

@@ -236,6 +236,7 @@ def _cookies_blocked(form: Mapping[str, str]) -> str:
     """Why this browser cannot be logged in, in words; empty where it can. A form of no page's says nothing about it."""
     if form.get("cookies") != "1" or COOKIES in request.cookies:
         return ""
+    _try_cookies()  # For the next try.
     settings = hub().settings
     if settings.secure and not request.is_secure:
         return f"This page was opened without https, so the browser keeps no login. Open {settings.public_url} instead."

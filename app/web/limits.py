@@ -21,7 +21,8 @@ from uuid import UUID
 
 from quart import Quart, current_app, g, has_websocket_context, request, websocket
 
-from app.errors import TooManyRequests
+from app.accounts.service import clean_email
+from app.errors import BadInput, TooManyRequests
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -223,7 +224,12 @@ def address_key(raw: str) -> str:
 async def _email() -> str:
     """The e-mail in the form, as a hash: it is of one length, and the limiter keeps no addresses of people."""
     form = await request.form
-    return _digest(form.get("email", "").strip().lower()).hex()
+    raw = form.get("email", "")
+    try:
+        raw = clean_email(raw)  # All spellings of an account count together.
+    except BadInput:
+        raw = raw.strip().lower()
+    return _digest(raw).hex()
 
 
 def _digest(text: str) -> bytes:

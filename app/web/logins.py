@@ -159,9 +159,10 @@ async def _check(said: str | None) -> None:
     with contextlib.suppress(ValueError):
         owner = await hub().accounts.logins.owner(UUID(said))
     if owner != account.id:  # The same person may have logged in again.
+        who = account.email or "a guest"
         raise OtherLogin(
-            f"This page was made for another login: {account.label} is logged in in this browser now. Nothing was done. "
-            f"Load the page again to go on as {account.label}; or log out, and log in as yourself."
+            f"This page was made for another login. In this browser, {who} is logged in now, so nothing was done. Load the page "
+            f"again to go on as {who}; or log out, and log in as yourself."
         )
 
 

@@ -79,7 +79,7 @@ async def wait_for(
     sessions = hub().sessions
     loop = asyncio.get_running_loop()
     until = loop.time() + patience
-    with hub().changes.subscribe(user_id) as changes:
+    with hub().changes.subscribe(user_id) as changes, hub().watch.open(g.proof, changes.close):
         while True:
             shown = await show(await sessions.get(user_id, session_id))
             there = state is None or shown.session.shown == state or shown.session.shown in AT_REST

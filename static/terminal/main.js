@@ -22,6 +22,7 @@ import { guardLeaving } from "./window.js";
 import { allowKeyboard, backToTerminal, byId, page, setTitle, show, showPanel, toast } from "./words.js";
 
 const terminal = byId("terminal");
+const BLOCKED_AFTER = 4; // Connections in a row; one or two fail when a replica leaves.
 const base = `/sessions/${encodeURIComponent(page.dataset.session)}`;
 
 let screen;
@@ -29,6 +30,7 @@ let connection = null;
 let mode = "drive";
 let decides = false; // This window decides the size, and answers what the program asks its terminal.
 let attempts = 0;
+let refused = 0; // Connections in a row that did not come about though the Hub answers.
 let retry = null; // The wait for the next attempt: { timer, go }.
 let placedBefore = false; // The page has said that keys are taken by their place.
 let touched = false; // The person has typed in here since the page was opened.
@@ -119,7 +121,7 @@ function heard(message, greeted) {
       byId("stop").hidden = mode === "watch";
       // The screen may have been left in the middle of an escape sequence.
       if (attempts > 0 && !greeted.before) screen.term.write("\x18");
-      attempts = 0;
+      attempts = refused = 0;
       byId("panel").hidden = true;
       show("connected", "Connected", "good");
       connection.ping();
@@ -164,6 +166,7 @@ function closed(code, reason, greeted) {
   if (code === 1000 || code === 4409) return askState();
   if (code === 1013 && reason) toast(reason, { tone: "warn" });
   attempts += 1;
+  refused = greeted || code === 1012 ? 0 : refused + 1;
   // A refusal before the upgrade looks like a broken line, so the session itself is asked before the next attempt.
   tryLater(greeted || code === 1012 ? connect : askState);
 }
@@ -222,13 +225,28 @@ async function askState() {
       return tryLater(askState);
     }
     if (asking.signal.aborted) return;
-    if (found.state === "running") return connect();
+    if (found.state === "running") {
+      connect();
+      if (refused >= BLOCKED_AFTER) blocked();
+      return;
+    }
     if (found.state === "stopped" || found.state === "failed") return ended(found);
     waiting(found);
     // Short enough to show what happens meanwhile, such as the place in the queue.
     waitFor = `?wait=running&timeout=5&seen=${encodeURIComponent(found.detail)}`;
     if (found.state === "stopping") await new Promise((later) => setTimeout(later, 500));
   }
+}
+
+/** The Hub answers, and its WebSockets do not come about: browsers do not say why. It goes on trying meanwhile. */
+function blocked() {
+  showPanel(
+    "The terminal does not get through",
+    "The Hub answers and the session runs, but the terminal's connection (a WebSocket) is refused on the way. A proxy in between " +
+      `may not pass WebSockets on, or may change the address: the browser is at ${location.origin}. An administrator finds more under ` +
+      "“Behind a proxy” in docs/operations.md. Trying again…",
+    { busy: true },
+  );
 }
 
 function waiting({ state, detail }) {

@@ -144,7 +144,9 @@ async def test_a_plain_log_out_ends_the_terminals_and_lists_of_that_browser_in_e
             live(there) as stream,
             asyncio.timeout(60),
         ):
-            await stream.until("mine")
+            assert f'name="login" value="{page_of((await browser.get("/sessions")).text)}"' in await stream.until(
+                "mine"
+            )
             await browser.post("/logout", {})
             for socket in (here, beside):
                 with pytest.raises(WebsocketDisconnectError, match="4401"):
@@ -223,7 +225,7 @@ async def test_a_browser_that_keeps_no_cookies_is_told_so_and_uses_no_link_up(si
         assert "did not keep the Hub&#39;s cookie" in answer.text
     assert len(await site.hub.accounts.list()) == 1, "and no guest was made"
     browser = site.browser()
-    await browser.get(path)
+    assert (await browser.post(path, {"cookies": "1"})).status == 422, "cookies are allowed from here on"
     assert (await browser.post(path, {"cookies": "1"})).status == 303
 
 
