@@ -166,6 +166,12 @@ async def test_the_keys_stay_over_the_keyboard(url: str, ada: Person, browse: Br
     await until(terminal.page, "Math.round(document.getElementById('keybar').getBoundingClientRect().bottom) === 430")
     await terminal.sees("Adelie", "344 rows")
     await until(terminal.page, "document.querySelector('.xterm-screen').getBoundingClientRect().bottom <= 340")
+    await terminal.page.set_viewport_size({"width": 740, "height": 150})  # And lying on its side, one row.
+    await until(terminal.page, "document.getElementById('terminal').hubSize().rows === 4")
+    await terminal.press("/")
+    await terminal.sees("search regex")
+    bottoms = "['.xterm-screen', '#screen'].map((part) => document.querySelector(part).getBoundingClientRect().bottom)"
+    await until(terminal.page, f"(([text, room]) => text <= room + 1)({bottoms})")
 
 
 @pytest.mark.parametrize("kind", ["insertText", "insertReplacementText"])

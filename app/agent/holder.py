@@ -187,6 +187,7 @@ class Holder:
 
     def resize(self, client: Client, size: Size) -> None:
         """Give the program the size of this client's window."""
+        size = size.usable()
         before = self._size
         self._size = size
         client.size, client.told = None if client.told else size, False

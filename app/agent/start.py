@@ -24,11 +24,18 @@ ALREADY_RUNNING = 75  # EX_TEMPFAIL of sysexits.h.
 USAGE_ERROR = 2  # What argparse exits with.
 
 
+MIN_ROWS = 4  # In fewer rows VisiData hides an open prompt.
+
+
 class Size(NamedTuple):
     """A terminal's size in characters."""
 
     columns: int
     rows: int
+
+    def usable(self) -> Size:
+        """The size that the program gets: never fewer rows than `MIN_ROWS`."""
+        return self if self.rows >= MIN_ROWS else Size(self.columns, MIN_ROWS)
 
 
 class Run(NamedTuple):
@@ -219,7 +226,7 @@ def _first_size(environment: Mapping[str, str]) -> Size:
     return Size(
         int(columns) if columns.isdecimal() and 1 <= int(columns) <= 1000 else 80,
         int(rows) if rows.isdecimal() and 1 <= int(rows) <= 1000 else 24,
-    )
+    ).usable()
 
 
 def _detach() -> bool:

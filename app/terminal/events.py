@@ -14,6 +14,7 @@ Mode = Literal["drive", "watch"]
 Message = bytes | str  # A WebSocket message: binary or text.
 
 MAX_MESSAGE = 64 * 1024  # Bytes of one message from a viewer; a keystroke has a few, a long paste is sent in pieces.
+MIN_ROWS = 4  # In fewer rows VisiData hides an open prompt.
 MAX_SIDE = 1000  # Columns or rows; larger terminals do not exist, and a program would be made to draw them.
 
 
@@ -29,11 +30,11 @@ class Size(NamedTuple):
 
     @classmethod
     def checked(cls, cols: object, rows: object) -> Size:
-        """A size from the outside. Raises ProtocolError for anything but whole numbers in range."""
+        """A size from the outside, with at least `MIN_ROWS`. Raises ProtocolError for anything but whole numbers in range."""
         if isinstance(cols, str) or isinstance(rows, str):
             raise ProtocolError("a size has two numbers")
         try:
-            return cls(whole_number(cols, 1, MAX_SIDE), whole_number(rows, 1, MAX_SIDE))
+            return cls(whole_number(cols, 1, MAX_SIDE), max(whole_number(rows, 1, MAX_SIDE), MIN_ROWS))
         except ValueError as error:
             raise ProtocolError(f"each side of a size is {error}") from None
 

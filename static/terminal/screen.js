@@ -5,6 +5,7 @@ import { byPlace, control, isForeign, sequence } from "./keys.js";
 import { CLIPBOARD_LIMIT } from "./clipboard.js";
 import { page } from "./words.js";
 
+const MIN_ROWS = 4; // The Hub gives a program no fewer: VisiData would hide an open prompt.
 const CLICK = 60; // Milliseconds that a button is down. VisiData takes what is shorter for a key that it does not know.
 
 /** xterm.js, fitted to its element or, when another window decides the size, letterboxed in it. */
@@ -15,6 +16,7 @@ export class Screen {
   #fit;
   #look; // { colours: "light" | "dark" | "contrast", family, size, reader }
   #reader;
+  #small = false; // The font is smaller than the look says, so that `MIN_ROWS` fit in.
   #following = null; // The size that another window gave, while it decides.
 
   /**
@@ -85,13 +87,25 @@ export class Screen {
   /** Take the size of the window, and say so when it is a new one. */
   fit() {
     if (this.#following) return this.follow(this.#following);
-    const room = this.#fit.proposeDimensions();
-    if (!room || Number.isNaN(room.cols) || !isShown(this.element)) return;
+    if (!isShown(this.element)) return;
+    if (this.#small) this.term.options.fontSize = this.#look.size;
+    let room = this.#fit.proposeDimensions();
+    if (!room || Number.isNaN(room.cols)) return;
+    this.#small = room.rows < MIN_ROWS;
+    if (this.#small) {
+      const share = this.element.clientHeight / (MIN_ROWS * this.#rowHeight());
+      this.term.options.fontSize = Math.max(4, Math.floor(this.#look.size * Math.min(share, 1) * 2) / 2);
+      room = this.#fit.proposeDimensions();
+    }
     const cols = Math.min(room.cols, 1000);
-    const rows = Math.min(room.rows, 1000);
+    const rows = Math.min(Math.max(room.rows, MIN_ROWS), 1000);
     if (cols === this.term.cols && rows === this.term.rows) return;
     this.term.resize(cols, rows);
     this.on.size(cols, rows);
+  }
+
+  #rowHeight() {
+    return this.element.querySelector(".xterm-screen").offsetHeight / this.term.rows;
   }
 
   /** Show the size that another window decided, smaller if need be. */

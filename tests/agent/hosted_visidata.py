@@ -83,7 +83,7 @@ def run_script(home: Path, script: str, *arguments: str) -> list[Any]:
     done = subprocess.run(
         [str(PYTHON), "-P", "-c", script + END, *arguments],
         cwd=home,
-        env=visidata.environment(str(home)) | {"VD_CONFIG": str(visidata.CONFIG)},
+        env=visidata.environment(str(home)) | {"VD_CONFIG": str(visidata.CONFIG), "VD_DIR": visidata.NO_FOLDER},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -270,6 +270,13 @@ async def test_all_clients_see_and_each_may_type(folder: Path) -> None:
         await two.see("from 2")
 
 
+async def test_a_window_one_row_high_leaves_the_program_four(folder: Path) -> None:
+    async with start_agent(folder, *SHELL) as agent:
+        client = await agent.client(size=(70, 1))
+        await client.type("until [ \"$(stty size)\" = '4 70' ]; do sleep 0.1; done; stty size\n")
+        await client.see("4 70")
+
+
 async def test_the_last_resize_wins_and_stays(folder: Path) -> None:
     async with start_agent(folder, *SHELL) as agent:
         one, two = await agent.client(size=(100, 40)), await agent.client(size=(90, 30))

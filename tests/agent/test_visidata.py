@@ -84,10 +84,10 @@ async def test_coming_to_look_is_no_key(folder: Path, home: Path) -> None:
         client = await agent.client()
         await client.see("Köln")
         await client.type("zY")
-        await client.see("copied value")
+        await client.see("copied to the clipboard")
         await client.vanish()
         client = await agent.client()
-        seen = await client.see("copied value", "Köln")
+        seen = await client.see("copied to the clipboard", "Köln")
         assert "KEY_RESIZE" not in seen
         await client.type("g")
         await client.vanish()
@@ -470,6 +470,16 @@ class Screen:
 SHRINKING = [(70, 12), (40, 8), (44, 20), (44, 19)]
 
 
+async def test_a_prompt_shows_in_a_window_one_row_high(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client(size=(80, 1))
+        await client.see("Köln")
+        await client.type("/")
+        await client.see("search regex")
+        await client.type("東京")
+        await client.see("東京")
+
+
 @pytest.mark.parametrize("key", ["/", "e", "^"])
 async def test_what_is_typed_stays_when_the_window_shrinks(folder: Path, home: Path, key: str) -> None:
     """As it does when a phone's keyboard opens or a window is tiled. What is asked for stays in sight too."""
@@ -546,6 +556,8 @@ async def test_quitting_asks_first(folder: Path, home: Path) -> None:
         ("this is no Python", "SyntaxError"),
         ("import sys; sys.exit(3)", "SystemExit"),
         ("options.debug = True; 1/0", "ZeroDivisionError"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("VisiData.draw_all = None", "was not loaded: VisiData ended with it"),  # The first screen cannot be drawn.
     ],
 )
 async def test_broken_settings_of_the_persons_do_not_keep_it_from_starting(
@@ -554,6 +566,37 @@ async def test_broken_settings_of_the_persons_do_not_keep_it_from_starting(
     (home / ".visidatarc").write_text(settings)
     async with start(folder, home, "cities.csv") as agent:
         await (await agent.client()).see("Köln", said)
+
+
+@pytest.mark.parametrize("file", [".visidatarc", ".config/visidata/config.py", ".config/visidata/plugins/__init__.py"])
+async def test_settings_that_end_visidata_are_left_out_of_the_next_start_until_they_change(
+    folder: Path, home: Path, file: str
+) -> None:
+    settings = home / file
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("import os; os._exit(3)\n")
+    async with start(folder, home, "cities.csv") as agent:
+        assert (await agent.ending())["code"] == 3
+    for said, number in (("was not loaded: VisiData ended with it", 1), ("was not loaded", 2), ("mine again", 3)):
+        if number == 3:
+            settings.write_text("from visidata import vd; vd.status('mine again')\n")
+        (again := folder / str(number)).mkdir()
+        async with start(again, home, "cities.csv") as agent:
+            await (await agent.client()).see("Köln", said)
+
+
+async def test_plugins_are_loaded_and_a_session_that_is_stopped_at_once_does_not_count(
+    folder: Path, home: Path
+) -> None:
+    plugins = home / ".config/visidata/plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "__init__.py").write_text("from visidata import vd; vd.status('a plugin of mine')\n")
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln", "a plugin of mine")
+        await client.type("gqy")
+        assert (await agent.ending())["reason"] == "quit"
+    assert not list((home / ".cache/visidata-hub").glob("trial-*"))
 
 
 @pytest.mark.parametrize("file", [".visidatarc", ".config/visidata/config.py"])

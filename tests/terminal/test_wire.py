@@ -31,6 +31,7 @@ from app.terminal.wire import HubTty
         (b"", b""),
         (b"j\xc3", b"j\xc3"),
         ('{"type":"resize","cols":1,"rows":1000}', Resize(Size(1, 1000))),
+        ('{"type":"resize","cols":80,"rows":1}', Resize(Size(80, 4))),  # In fewer rows VisiData hides a prompt.
         ('{"type":"ack","bytes":0}', Ack(0)),
         ('{"type":"ack","bytes":131072}', Ack(131072)),
         ('{"type":"ack","bytes":7,"later":1}', Ack(7)),

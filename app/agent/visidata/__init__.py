@@ -11,6 +11,7 @@ from pathlib import Path
 
 CONFIG = Path(__file__).with_name("visidatarc.py")
 AHEAD = Path(__file__).with_name("ahead.py")
+NO_FOLDER = "/nonexistent"
 SAMPLES = "/samples"  # In the session's image.
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -22,12 +23,17 @@ def command(python: str, source_path: str | None, config_path: str = str(CONFIG)
     beside it. It goes by the environment, since an option would hold for each sheet and hide the person's own file.
     Without -P, a file like `csv.py` among the person's own would take the standard library's place.
     """
-    return ["env", f"VD_CONFIG={config_path}", python, "-P", "-m", "visidata", *arguments(source_path)]
+    return ["env", *_configuration(config_path), python, "-P", "-m", "visidata", *arguments(source_path)]
 
 
 def command_ahead(python: str, config_path: str = str(CONFIG)) -> list[str]:
     """The command line, but for a descriptor's number, that loads VisiData and has it wait; see `ahead.py`."""
-    return ["env", f"VD_CONFIG={config_path}", python, "-P", str(AHEAD)]
+    return ["env", *_configuration(config_path), python, "-P", str(AHEAD)]
+
+
+def _configuration(config_path: str) -> list[str]:
+    """Variables that have VisiData load the hosted configuration, and no plugins before it: it loads them itself."""
+    return [f"VD_CONFIG={config_path}", f"VD_DIR={NO_FOLDER}"]
 
 
 def arguments(source_path: str | None) -> list[str]:

@@ -18,6 +18,7 @@ def install(folder: Path) -> None:
         clipboard,
         compressed,
         encodings,
+        help_menu,
         home,
         keys,
         load_problems,
@@ -57,4 +58,5 @@ def install(folder: Path) -> None:
     text_files.install()
     typed_files.install()
     sqlite.install()
+    help_menu.install()
     own_config.install()
