@@ -19,7 +19,7 @@ from app.aio import Supervisor, at_most
 from app.db.database import Database
 from app.errors import DatabaseOutage, HubError, RuntimeFailure, SettingsError
 from app.files.homes import Homes
-from app.files.names import size_text
+from app.files.names import size_text, spelling, visible
 from app.files.samples import ensure_samples
 from app.lifecycle import installation
 from app.lifecycle.manager import Manager
@@ -64,7 +64,9 @@ def create_app(
     app.secret_key = load_secret_key(settings)
     app.config["RESPONSE_TIMEOUT"] = None  # Downloads and live lists take as long as they take.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(ago=ago, exact=exact, size=size_text, account=security.maybe_me)
+    app.jinja_env.globals.update(
+        ago=ago, exact=exact, size=size_text, visible=visible, spelling=spelling, account=security.maybe_me
+    )
     app.jinja_env.globals.update(reaches_home=settings.reaches_home, keeps_home=settings.keeps_home)
 
     database = Database(settings)
@@ -85,7 +87,7 @@ def create_app(
         settings=settings,
         accounts=accounts,
         sessions=services,
-        homes=Homes(settings.data_dir / "homes", settings.max_upload),
+        homes=Homes(settings.data_dir / "homes", settings.max_upload, settings.max_home),
         changes=Changes(),
         live=LiveLists(services.queue),
         watch=LoginWatch(),
@@ -108,6 +110,7 @@ def create_app(
     errors.set_up(app)
     backpressure.set_up(app)
     health.set_up(app)
+    files.set_up(app)
     static.set_up(app, PROJECT / "static")
     terminal.set_up(app)
     account.set_up(app)

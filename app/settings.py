@@ -253,7 +253,9 @@ class Settings:
     k8s_home_claim: str = _option(
         _text, "", "With shared homes: the claim of the volume that the Hub has at `homes` in HUB_DATA_DIR."
     )
-    k8s_home_size: int = _option(_size, 1 << 30, "Most that a home may hold.")
+    k8s_home_size: int = _option(
+        _size, 1 << 30, "Most that a home may hold: the size of its volume, or with shared homes what uploads may fill."
+    )
     k8s_home_access: Literal["ReadWriteOnce", "ReadWriteMany"] = _option(
         _choice("ReadWriteOnce", "ReadWriteMany"),
         "ReadWriteOnce",
@@ -323,6 +325,11 @@ class Settings:
     def reaches_home(self, *, guest: bool) -> bool:
         """Whether the Hub itself has a person's files at hand, to show them, take uploads and open them in a session."""
         return self.runtime == "local" or (self.k8s_home == "shared" and not guest)
+
+    @property
+    def max_home(self) -> int | None:
+        """Bytes that a home may hold before the Hub refuses uploads; None where a volume or a disk sets the limit."""
+        return self.k8s_home_size if self.runtime == "kubernetes" and self.k8s_home == "shared" else None
 
     def keeps_home(self, *, guest: bool) -> bool:
         """Whether files that a person saved in a session are still there when it has stopped."""

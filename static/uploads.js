@@ -13,7 +13,9 @@ function setUp() {
   const limit = Number(place.dataset.limit);
   const folder = place.dataset.folder ? `${place.dataset.folder}/` : "";
   const picker = place.querySelector("[data-pick]");
-  const waiting = []; // { file, line }: what is still to be sent, in order.
+  // What is still to be sent, in order: { file, line, set }. Those that belong together (a database and its log) have one
+  // `set`: { names, number }, where the number is that of the first to be stored, which the others follow.
+  const waiting = [];
   let under = 0;
   let sending = false;
   let stopped = ""; // Why nothing is sent any more; empty while files may be.
@@ -45,16 +47,43 @@ function setUp() {
   });
   addEventListener("beforeunload", (event) => (sending || (waiting.length && !stopped)) && event.preventDefault());
 
-  function take(dropped) {
+  async function take(dropped) {
+    const taken = [];
     for (const { file, isFolder } of dropped) {
       if (!file) continue;
       const line = addLine(file.name);
       if (isFolder) fail(line, "This is a folder. Choose the files in it, or a zip of it.");
       else if (file.size > limit) fail(line, `It is larger than ${place.dataset.limitText}, which is the most that the Hub takes.`);
       else if (stopped) fail(line, stopped);
-      else waiting.push({ file, line });
+      else taken.push({ file, line, set: { names: [], number: null } });
     }
+    if (taken.length > 1) await findSets(taken);
+    else waiting.push(...taken);
     sendNext();
+  }
+
+  /** Ask the Hub which files belong together, and line them up. */
+  async function findSets(taken) {
+    const body = JSON.stringify({ names: taken.map(({ file }) => file.name) });
+    const headers = { accept: "application/json", ...OURS };
+    const answer = await fetch("/files/sets", { method: "POST", body, headers }).catch(() => null);
+    if (!answer?.ok) {
+      const why = await answer?.json().catch(() => ({}));
+      const words = answer ? (why.detail ?? `The Hub answered ${answer.status}.`) : "The Hub cannot be reached just now.";
+      const once = () => again(taken);
+      for (const { line } of taken) fail(line, `${words} Nothing was stored.`, once);
+      return;
+    }
+    for (const members of (await answer.json()).sets) {
+      const set = { names: members.length > 1 ? members.map((index) => taken[index].file.name) : [], number: null };
+      for (const index of members) waiting.push(Object.assign(taken[index], { set }));
+    }
+  }
+
+  /** Take these files once more, with new lines. */
+  function again(files) {
+    for (const { line } of files) line.remove();
+    take(files.map(({ file }) => ({ file })));
   }
 
   async function sendNext() {
@@ -69,11 +98,31 @@ function setUp() {
       answer = await send(next);
     }
     sending = false;
-    if (answer.status === 201) finish(next.line, answer.body);
-    else if (answer.status === 401) await hold(next);
+    if (answer.status === 201) {
+      next.set.number = answer.body.number;
+      finish(next.line, answer.body);
+    } else if (answer.status === 401) await hold(next);
     else if (answer.status === 412) stop(next, answer.body.detail);
-    else fail(next.line, answer.text ?? (await whyBroken(next.file)), answer.status !== 413 && (() => take([next])));
+    else drop(next, answer.text ?? (await whyBroken(next.file)), answer.status !== 413);
     sendNext();
+  }
+
+  /** It was not stored: the rest of its set is not sent either. "Try again" sends them under the number that they have. */
+  function drop(next, words, repeatable) {
+    const rest = waiting.filter(({ set }) => set === next.set);
+    const all = [next, ...rest];
+    fail(next.line, words, repeatable && (() => {
+      for (const one of all) {
+        one.line.remove();
+        one.line = addLine(one.file.name);
+      }
+      waiting.push(...all);
+      sendNext();
+    }));
+    for (const one of rest) {
+      waiting.splice(waiting.indexOf(one), 1);
+      fail(one.line, `It belongs to “${next.file.name}”, which was not uploaded.`);
+    }
   }
 
   /** The login has ended: the queue waits until the person has logged in again, in another tab. */
@@ -128,11 +177,14 @@ function setUp() {
   }
 
   /** Gives { status, body, text, wait }: status 0 and no text where no answer came; `wait` is in seconds. */
-  function send({ file, line }) {
+  function send({ file, line, set }) {
     return new Promise((done) => {
       const request = new XMLHttpRequest();
       const bar = line.querySelector("progress");
-      const address = `/files/upload/${(folder + file.name).split("/").map(encodeURIComponent).join("/")}`;
+      const asked = new URLSearchParams(set.names.map((name) => ["set", name]));
+      if (set.number) asked.set("number", set.number);
+      const path = (folder + file.name).split("/").map(encodeURIComponent).join("/");
+      const address = `/files/upload/${path}${set.names.length ? `?${asked}` : ""}`;
       const cancel = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Cancel" });
       let cancelled = false;
       request.open("PUT", address);
@@ -183,9 +235,13 @@ function setUp() {
     line.querySelector("progress").remove();
     line.children[0].textContent = stored.name;
     line.children[1].replaceChildren("Uploaded ");
+    const hidden = stored.name.startsWith(".") && !location.search.includes("hidden=1") && document.getElementById("files");
+    for (const note of [stored.note, hidden && "It is hidden: “Show hidden files” lists it."].filter(Boolean)) {
+      line.append(Object.assign(document.createElement("span"), { className: "why", textContent: note }));
+    }
     if (stored.openable) {
       const form = Object.assign(document.createElement("form"), { method: "post", action: "/sessions" });
-      const fields = { login: document.body.dataset.login, source: `file:${stored.path}`, open: "1" };
+      const fields = { login: document.body.dataset.login, source: source(stored.path), open: "1" };
       for (const [name, value] of Object.entries(fields)) {
         form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
       }
@@ -193,6 +249,11 @@ function setUp() {
       line.children[1].replaceChildren(form);
     }
     if (document.getElementById("files")) htmx.ajax("GET", location.pathname + location.search, { target: "#files", swap: "innerHTML" });
-    else document.querySelector("form.create select")?.prepend(new Option(stored.name, `file:${stored.path}`));
+    else document.querySelector("form.create select")?.prepend(new Option(stored.name, source(stored.path)));
+  }
+
+  /** A file as the value of a form. Browsers change line ends in such values, so it is percent-encoded. */
+  function source(path) {
+    return `path:${encodeURIComponent(path)}`;
   }
 }

@@ -6,7 +6,6 @@ random (256 bits) and kept as SHA-256 alone; passwords are kept as Argon2id. Mus
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import re
@@ -27,6 +26,7 @@ from app.aio import Supervisor
 from app.db.tables import User as Row
 from app.errors import BadInput, Conflict, LimitReached, NotFound, NotLoggedIn, Unavailable
 from app.settings import Settings
+from app.threads import PASSWORDS
 
 log = logging.getLogger("hub.accounts")
 
@@ -91,8 +91,6 @@ class Accounts:
         self.hasher = hasher or PasswordHasher()
         # What a password is checked against where there is none, so that it takes as long.
         self._decoy = self.hasher.hash(secrets.token_urlsafe())
-        # Argon2 takes 64 MiB and a core for each check: more at once would only starve the pages.
-        self._hashing = asyncio.Semaphore(2)
 
     # People
 
@@ -388,15 +386,13 @@ class Accounts:
     async def drop_token(self, account: Account, token_id: UUID) -> None:
         await Row.raw('DELETE FROM api_tokens WHERE id = {} AND "user" = {}', token_id, account.id)
 
-    # Hashing runs in threads: it takes tens of milliseconds of a core.
+    # Hashing runs in threads of its own: it takes tens of milliseconds of a core.
 
     async def _hash(self, password: str) -> str:
-        async with self._hashing:
-            return await asyncio.to_thread(self.hasher.hash, password)
+        return await PASSWORDS.run("", self.hasher.hash, password)
 
     async def _verify(self, digest: str, password: str) -> bool:
-        async with self._hashing:
-            try:
-                return await asyncio.to_thread(self.hasher.verify, digest, password)
-            except (VerificationError, InvalidHashError):
-                return False
+        try:
+            return await PASSWORDS.run("", self.hasher.verify, digest, password)
+        except (VerificationError, InvalidHashError):
+            return False

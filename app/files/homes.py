@@ -3,73 +3,67 @@
 The person has a shell in there and may change anything at any moment: links, pipes, folders swapped for links while a
 request is on its way. So a path is never handed to the system whole. It is walked name by name from the home's own
 descriptor, no link is ever followed, and what was opened is looked at, not what was there before. Must not know about
-requests, users' rows or sessions. Disk work that can take long runs in a thread, a bounded piece at a time.
+requests, users' rows or sessions. All that touches the disk runs in the threads of `app.threads.FILES`, a bounded piece
+at a time and in turn with other people's: homes may be on a network.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import io
 import os
-import secrets
 import stat
-import time
+import unicodedata
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from app.errors import BadInput, Conflict, Forbidden, HubError, NotFound, TooLarge, Unavailable
-from app.files.names import UPLOAD_PREFIX, check_new_name, numbered, parse_path, size_text
+from app.errors import BadInput, Conflict, HubError, LimitReached, NotFound, TooLarge
+from app.files import removal, uploads
+from app.files.disk import FOLDER, READ, Entry, entry_of, not_found, opened, spelled, translated, walk_down, when
+from app.files.names import UPLOAD_PREFIX, parse_path, size_text
+from app.files.uploads import CHUNK, Batch, Stored
+from app.files.usage import Usage
+from app.threads import FILES
 
-Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-CHUNK = 256 * 1024  # Bytes read or written by one thread hop: long enough to be worth it, short enough to cancel.
-LOOKS = 10  # At what is to be deleted, while it turns into something else in between.
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Without O_NONBLOCK, opening a pipe waits for its other end, for ever.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-# Folders on their way out lie beside the homes, out of the reach of sessions. No user id begins with a dot.
-_TRASH_PREFIX = ".trash-"
-
-MOST_LISTED = 1000  # Entries. A page of more is of no use to anybody, and takes a second to make.
-
-_LATEST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
+MAX_DELETE_ATTEMPTS = 10  # The entry may change between stat() and unlink().
+MAX_LISTED = 1000  # Entries. A page of more is of no use, and takes a second to make.
+MAX_SCANNED = 10 * MAX_LISTED  # Names read for one listing: links and hidden files are passed over.
+SWEEPER = "sweeper"  # Owns the work that is no person's.
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file or a folder of a home. `path` is posix, from the top of the home; `size` is in bytes, 0 for folders."""
+class Listing(list[Entry]):
+    """The entries of a folder. `cut`: it holds more, of which nothing is known. `hidden`: how many dot files are left out.
 
-    name: str
-    path: str
-    kind: Literal["file", "folder"]
-    size: int
-    modified: datetime
+    `twins` are the paths of entries whose names look the same as another's here, in another spelling of Unicode.
+    """
+
+    def __init__(self, entries: Sequence[Entry], *, cut: bool, hidden: int) -> None:
+        super().__init__(sorted(entries, key=lambda entry: (entry.kind == "file", entry.name.casefold(), entry.name)))
+        self.cut = cut
+        self.hidden = hidden
+        self.twins = _twins(entries)
 
 
 class Download:
     """An open file: `name`, `size` in bytes, `modified` (UTC), and its bytes by `async for`, once.
 
-    The file is closed when the iteration ends or fails; who may not get that far uses the download as a context
-    manager, or calls `close`. Exactly `size` bytes come; raises Conflict where the file shrank meanwhile, so that a
-    download that was announced as whole cannot end early and look complete.
+    The file is closed when the iteration ends or fails; a caller that may not get that far calls `aclose`. Exactly
+    `size` bytes come; raises Conflict where the file shrank meanwhile, so that a download that was announced as whole
+    cannot end early and look complete.
     """
 
-    def __init__(self, name: str, file: io.FileIO) -> None:
-        information = os.fstat(file.fileno())
+    def __init__(self, user_id: str, name: str, file: io.FileIO, information: os.stat_result) -> None:
         self.name = name
         self.size = information.st_size
-        self.modified = _when(information)
+        self.modified = when(information)
+        self._user_id = user_id
         self._file = file
         self._left = self.size
 
@@ -78,98 +72,123 @@ class Download:
 
     async def __anext__(self) -> bytes:
         if not self._left:
-            self.close()
+            await self.aclose()
             raise StopAsyncIteration
         try:
-            chunk = await _in_thread(self._file.read, min(CHUNK, self._left))
+            chunk = await FILES.run(self._user_id, self._read)
             if not chunk:
                 raise Conflict(f"“{self.name}” was cut short while it was read. Try again.")
         except BaseException:
-            self.close()
+            await self.aclose()
             raise
         self._left -= len(chunk)
         return chunk
 
     async def aclose(self) -> None:
         """What Quart calls once a response has been sent, or its client has gone, at whatever point."""
-        self.close()
+        if not self._file.closed:
+            await FILES.run_surely(self._user_id, self._file.close)
 
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+    def _read(self) -> bytes:
+        with translated(self.name):
+            return self._file.read(min(CHUNK, self._left)) or b""
 
 
 class Homes:
-    """The homes under one folder, each at `root/<user id>`. `max_upload` is the largest file taken, in bytes.
+    """The homes under one folder, each at `root/<user id>`.
 
+    `max_upload` is the largest file taken, in bytes; `max_home` is what a home may hold before uploads are refused.
     Every `user_id` is a UUID in its usual spelling; ValueError otherwise, since ids never come from people. Every
-    `path` is one that a person may have typed. All methods raise BadInput for a path that cannot be one, NotFound for
-    what is not there (and for what is there but is no file or folder: a link, a pipe), Forbidden where the person's
-    own permissions shut the Hub out, and Unavailable when the disk is full.
+    `path` is one that a person may have typed; a name that is not there leads to its other spelling in Unicode. All
+    methods raise BadInput for a path that cannot be one, NotFound for what is not there (and for what is there but is
+    no file or folder: a link, a pipe), Forbidden where the person's own permissions shut the Hub out, and Unavailable
+    when the disk is full or fails.
     """
 
-    def __init__(self, root: Path, max_upload: int) -> None:
+    def __init__(self, root: Path, max_upload: int, max_home: int | None = None) -> None:
         self.root = root
         self.max_upload = max_upload
+        self.usage = Usage(max_home)
 
     def ensure(self, user_id: str) -> Path:
-        """The home's path; the folder is made on first use (mode 0700)."""
+        """The home's path; the folder is made on first use (mode 0700). Blocks."""
         home = self._home(user_id)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.mkdir(mode=0o700, exist_ok=True)
         return home
 
-    async def list(
-        self, user_id: str, folder: str = "", *, hidden: bool = False, most: int = MOST_LISTED
-    ) -> Sequence[Entry]:
+    async def list(self, user_id: str, folder: str = "", *, hidden: bool = False, most: int = MAX_LISTED) -> Listing:
         """What lies in a folder: folders first, then files, each by name without regard to case.
 
         Links, pipes and names that are no text are left out, since nothing could be done with them here; so are the
-        dot files, unless `hidden`. Of more than `most`, the first so many: a person can make a million files.
+        dot files, unless `hidden`. Of more than `most`, some: a person can make a million files, and no more of them
+        is read than is shown.
         """
         names = parse_path(folder)
 
-        def look() -> Sequence[Entry]:
-            with _told(folder), self._open_folder(user_id, names) as descriptor, os.scandir(descriptor) as found:
-                entries = [entry for item in found if (entry := _entry(item, names))]
-            shown = [entry for entry in entries if hidden or not entry.name.startswith(".")]
-            return sorted(shown, key=lambda entry: (entry.kind == "file", entry.name.casefold(), entry.name))[:most]
+        def look() -> Listing:
+            entries: list[Entry] = []
+            passed = scanned = 0
+            cut = False
+            with translated(folder), self._open_folder(user_id, names) as descriptor, os.scandir(descriptor) as found:
+                for item in found:
+                    if len(entries) >= most or scanned >= MAX_SCANNED:
+                        cut = True
+                        break
+                    scanned += 1
+                    if item.name.startswith(UPLOAD_PREFIX):
+                        continue
+                    if not hidden and item.name.startswith("."):
+                        passed += 1
+                    elif entry := _entry(item, names):
+                        entries.append(entry)
+            return Listing(entries, cut=cut, hidden=passed)
 
-        return await _in_thread(look)
+        return await FILES.run(user_id, look)
 
-    def entry(self, user_id: str, path: str) -> Entry:
+    async def entry(self, user_id: str, path: str) -> Entry:
         """The file or folder at the path."""
-        folder, _, _ = path.rpartition("/")
-        with self._open_parent(user_id, path) as (parent, name), os.scandir(parent) as found:
-            for item in found:
-                if item.name == name and (entry := _entry(item, parse_path(folder))) is not None:
-                    return entry
-        raise _not_found(path)
 
-    def exists(self, user_id: str, path: str) -> bool:
+        def look() -> Entry:
+            with self._open_parent(user_id, path) as (parent, name):
+                given = "/".join((*parse_path(path)[:-1], name))
+                entry = entry_of(name, given, os.stat(name, dir_fd=parent, follow_symlinks=False))
+            if entry is None:
+                raise not_found(path)
+            return entry
+
+        return await FILES.run(user_id, look)
+
+    async def exists(self, user_id: str, path: str) -> bool:
         """Whether there is a file (not a folder) at the path."""
         try:
-            with self._open_parent(user_id, path) as (folder, name):
-                return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+            return (await self.entry(user_id, path)).kind == "file"
         except NotFound:
             return False
 
     async def read(self, user_id: str, path: str) -> Download:
         """Open a file for download. Raises BadInput for a folder."""
-        with self._open_parent(user_id, path) as (folder, name):
-            descriptor = os.open(name, _READ, dir_fd=folder)
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISREG(mode):
-                return Download(name, io.FileIO(descriptor))
-            os.close(descriptor)
-        if stat.S_ISDIR(mode):
-            raise BadInput(f"“{path}” is a folder: download the files in it one by one.", field="path")
-        raise _not_found(path)
+        made: list[Download] = []
+
+        def start() -> None:
+            with self._open_parent(user_id, path) as (folder, name):
+                descriptor = os.open(name, READ, dir_fd=folder)
+                information = os.fstat(descriptor)
+                if stat.S_ISREG(information.st_mode):
+                    made.append(Download(user_id, name, io.FileIO(descriptor), information))
+                    return
+                os.close(descriptor)
+            if stat.S_ISDIR(information.st_mode):
+                raise BadInput(f"“{path}” is a folder: download the files in it one by one.", field="path")
+            raise not_found(path)
+
+        try:
+            await FILES.run(user_id, start)
+        except asyncio.CancelledError:
+            for download in made:
+                await download.aclose()
+            raise
+        return made[0]
 
     async def write(
         self,
@@ -180,28 +199,90 @@ class Homes:
         overwrite: bool = False,
         keep_both: bool = False,
         expected_size: int | None = None,
-    ) -> Entry:
+        most: int | None = None,
+        together: Sequence[str] = (),
+        number: int | None = None,
+    ) -> Stored:
         """Store a file whole or not at all, and return what is there now.
 
         Where the name is taken: Conflict; with `overwrite` the old one is replaced in one step; with `keep_both` the
-        new one becomes `name-2.csv`, `name-3.csv`... The folder must exist. Raises TooLarge as soon as more than
-        `max_upload` bytes are announced (`expected_size`) or came, and BadInput when another number came than was
-        announced. Nothing is left behind by a failure or a cancellation.
+        new one becomes `name-2.csv`, `name-3.csv`..., under the same number as the other names of its set (`together`,
+        `number`: see `Batch.place`). The folder must exist. Raises TooLarge as soon as more than `max_upload` bytes
+        (or `most`) are announced (`expected_size`) or came, or more than the home has room for, and BadInput when
+        another number came than was announced. Nothing is left behind by a failure or a cancellation.
         """
-        if expected_size is not None and expected_size > self.max_upload:
-            raise self._too_large()
-        with self._open_parent(user_id, path) as (folder, name), self._open_folder(user_id, ()) as home:
-            check_new_name(name)
-            target = _Target(folder, name, path, overwrite, keep_both)
-            target.check()
-            with _Upload(home, path) as upload:
-                async for chunk in chunks:
-                    if upload.size + len(chunk) > self.max_upload:
-                        raise self._too_large()
-                    await upload.add(chunk)
-                if expected_size is not None and upload.size != expected_size:
-                    raise BadInput(f"The upload broke off: {upload.size} of {expected_size} bytes came. Send it again.")
-                return await upload.place(target)
+        self._check_size(expected_size or 0, most)
+        *folders, name = parse_path(path) or ("",)
+        if not name:
+            raise _whole()
+        async with self.batch(user_id, "/".join(folders)) as batch:
+            if not overwrite and not keep_both:
+                await FILES.run(user_id, batch.check_free, name)
+            await self.add(batch, name, chunks, expected_size=expected_size, most=most)
+            place = batch.replace if overwrite else lambda: batch.place(together, number, renames=keep_both)
+            (stored,) = await self.place(batch, place)
+            return stored
+
+    @asynccontextmanager
+    async def batch(self, user_id: str, folder: str) -> AsyncIterator[Batch]:
+        """Uploads that are placed together: see `add` and `place`. What was not placed at the end is dropped."""
+        names = parse_path(folder)
+        batch = Batch(user_id, names)
+
+        def start() -> None:
+            with translated(folder):
+                home = os.open(self.ensure(user_id), FOLDER)
+                try:
+                    batch.open(home, walk_down(os.dup(home), names))
+                except BaseException:
+                    os.close(home)
+                    raise
+
+        try:
+            await FILES.run(user_id, start)
+            yield batch
+        finally:
+            self.usage.expect(user_id, -sum(upload.size for upload in batch.staged))
+            await FILES.run_surely(user_id, batch.close)
+
+    async def add(
+        self,
+        batch: Batch,
+        name: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        expected_size: int | None = None,
+        most: int | None = None,
+    ) -> None:
+        """Take in one file of a batch."""
+        self._check_size(expected_size or 0, most)
+        room = await self.usage.room(batch.user_id, lambda names: self._open_folder(batch.user_id, names))
+        before = sum(upload.size for upload in batch.staged)
+        self._check_room(expected_size or 0, room)
+        counted = 0
+
+        def taken(size: int) -> HubError | None:
+            nonlocal counted
+            self.usage.expect(batch.user_id, size - counted)
+            counted = size
+            try:
+                self._check_size(size, most)
+                self._check_room(size, room)
+            except TooLarge as error:
+                return error
+            return None
+
+        try:
+            await batch.add(name, chunks, expected_size=expected_size, taken=taken)
+        finally:
+            staged = sum(upload.size for upload in batch.staged) - before
+            self.usage.expect(batch.user_id, staged - counted)
+
+    async def place(self, batch: Batch, place: Callable[[], Sequence[Stored]]) -> Sequence[Stored]:
+        """Give the files of a batch their names: `place` is its `place` or `replace`."""
+        stored = await FILES.run(batch.user_id, place)
+        self.usage.stored(batch.user_id, sum(one.size for one in stored))
+        return stored
 
     async def delete(self, user_id: str, path: str, *, recursive: bool = False) -> None:
         """Delete a file, a link or an empty folder; with `recursive`, a folder and all that is in it.
@@ -209,53 +290,79 @@ class Homes:
         Raises Conflict for a folder that is not empty, and BadInput for the home itself.
         """
 
-        def remove() -> None:
+        def remove() -> str | None:
             with self._open_parent(user_id, path) as (folder, name):
-                for _ in range(LOOKS):
+                for _ in range(MAX_DELETE_ATTEMPTS):
                     # The person's programs may put something else there between the look and the deed.
                     with suppress(IsADirectoryError, NotADirectoryError):
                         if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                             os.unlink(name, dir_fd=folder)
                         elif recursive:
-                            self._discard(name, folder)
+                            with opened(os.open(self.root, FOLDER)) as root:
+                                return removal.discard(name, folder, root)
                         else:
                             os.rmdir(name, dir_fd=folder)
-                        return
+                        return None
                 raise Conflict(f"“{path}” is changed all the time by something else. Try again.")
 
-        await _in_thread(remove)
+        async def all_of_it() -> None:
+            if trash := await FILES.run(user_id, remove):
+                await self._clear(user_id, trash, path)
+
+        self.usage.changed(user_id)
+        await _to_its_end(all_of_it())
 
     async def delete_home(self, user_id: str) -> None:
         """Delete a home and all that is in it. Idempotent: no home is fine."""
         home = self._home(user_id)
 
-        def remove() -> None:
-            if home.is_dir():
-                with suppress(FileNotFoundError), _opened(os.open(self.root, _FOLDER)) as root:
-                    self._discard(home.name, root)
+        def remove() -> str | None:
+            with suppress(FileNotFoundError), opened(os.open(self.root, FOLDER)) as root:
+                if stat.S_ISDIR(os.stat(home.name, dir_fd=root, follow_symlinks=False).st_mode):
+                    return removal.discard(home.name, root, root)
+            return None
 
-        await _in_thread(remove)
+        async def all_of_it() -> None:
+            if trash := await FILES.run(user_id, remove):
+                await self._clear(user_id, trash)
+
+        await _to_its_end(all_of_it())
 
     async def sweep(self, older_than: timedelta = timedelta(hours=1)) -> None:
         """Clear away what a Hub that was killed has left: parts of uploads, and folders that were being deleted.
 
-        Those in which nothing has happened for `older_than` are taken to be abandoned.
+        Folders in which nothing has happened for `older_than` are taken to be abandoned, and uploads that no running
+        Hub has a lock on.
         """
-        oldest = time.time() - older_than.total_seconds()
+        seconds = older_than.total_seconds()
 
-        def clear() -> None:
-            if not self.root.is_dir():
-                return
-            with _opened(os.open(self.root, _FOLDER)) as root:
-                for name in os.listdir(root):  # noqa: PTH208  (a descriptor, which a Path cannot list)
-                    # One home whose permissions are odd must not keep the others from being swept.
-                    with suppress(OSError), _opened(os.open(name, _FOLDER, dir_fd=root)) as folder:
-                        if not name.startswith(_TRASH_PREFIX):
-                            _clear_uploads(folder, oldest)
-                        elif os.fstat(folder).st_mtime < oldest:
-                            _clear_trash(name, root)
+        def found() -> list[str]:
+            return os.listdir(self.root) if self.root.is_dir() else []  # noqa: PTH208  (names, not paths)
 
-        await _in_thread(clear)
+        def clear(name: str) -> bool:
+            # One home whose permissions are odd must not keep the others from being swept.
+            with suppress(OSError), opened(os.open(self.root / name, FOLDER)) as folder:
+                if name.startswith(removal.TRASH_PREFIX):
+                    return removal.is_abandoned(folder, seconds)
+                uploads.sweep(folder, seconds)
+            return False
+
+        for name in await FILES.run(SWEEPER, found):
+            if await FILES.run(SWEEPER, clear, name):
+                with suppress(OSError, HubError):
+                    await self._clear(SWEEPER, name)
+
+    async def _clear(self, owner: str, trash: str, path: str = "") -> None:
+        def clear() -> bool:
+            with translated(path):
+                return removal.clear_slice(trash, self.root)
+
+        while True:
+            try:
+                if await FILES.run(owner, clear):
+                    return
+            except LimitReached:
+                await asyncio.sleep(0.1)  # The folder is out of sight already; it has to go in the end.
 
     def _home(self, user_id: str) -> Path:
         if str(uuid.UUID(user_id)) != user_id:
@@ -265,260 +372,58 @@ class Homes:
     @contextmanager
     def _open_folder(self, user_id: str, names: tuple[str, ...]) -> Iterator[int]:
         """A descriptor of a folder, reached from the home without following a link."""
-        descriptor = os.open(self.ensure(user_id), _FOLDER)
-        try:
-            for name in names:
-                inner = os.open(name, _FOLDER, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = inner
+        with opened(walk_down(os.open(self.ensure(user_id), FOLDER), names)) as descriptor:
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def _open_parent(self, user_id: str, path: str) -> Iterator[tuple[int, str]]:
         """The folder that a path lies in, as a descriptor, and the last name. Translates the disk's errors."""
         names = parse_path(path)
         if not names:
-            raise BadInput("Name a file: this is the whole of your files.", field="path")
-        with _told(path), self._open_folder(user_id, names[:-1]) as folder:
-            yield folder, names[-1]
+            raise _whole()
+        with translated(path), self._open_folder(user_id, names[:-1]) as folder:
+            yield folder, spelled(names[-1], folder)
 
-    def _discard(self, name: str, parent: int) -> None:
-        """Take a folder out of sight in one step, then delete what is in it."""
-        with _opened(os.open(self.root, _FOLDER)) as root:
-            trash = f"{_TRASH_PREFIX}{secrets.token_hex(8)}"
-            os.mkdir(trash, 0o700, dir_fd=root)
-            try:
-                with _opened(os.open(trash, _FOLDER, dir_fd=root)) as descriptor:
-                    _move(name, parent, descriptor)
-            finally:
-                try:
-                    _clear_trash(trash, root)
-                except OSError as error:
-                    # A program that is still at work in the folder may add to it for ever. For the person it is
-                    # gone all the same; `sweep` takes the rest once that program has ended.
-                    if error.errno != errno.ENOTEMPTY:
-                        raise
+    def _check_size(self, size: int, most: int | None) -> None:
+        limit = min(self.max_upload, most if most is not None else self.max_upload)
+        if size > limit:
+            raise TooLarge(f"This file is too large: the most that can be uploaded is {size_text(limit)}.")
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"This file is too large: the most that can be uploaded is {size_text(self.max_upload)}.")
+    def _check_room(self, size: int, room: int | None) -> None:
+        if room is not None and size > room:
+            raise TooLarge(
+                f"Your files may take {size_text(self.usage.limit or 0)} in all, and {size_text(room)} of that is left: "
+                "nothing was stored. Delete something first."
+            )
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Where an upload goes, and what happens if the name is taken. `path` is the whole of it, for messages."""
-
-    folder: int
-    name: str
-    path: str
-    overwrite: bool
-    keep_both: bool
-
-    def check(self) -> None:
-        """Tell a person about a taken name before a gigabyte has been sent. What counts is `take`."""
-        with suppress(FileNotFoundError):
-            mode = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False).st_mode
-            if not self.keep_both and (stat.S_ISDIR(mode) or not self.overwrite):
-                raise self._taken()
-
-    def take(self, source: str, home: int) -> str:
-        """Give a finished file its name, in one step; returns the name. The source may be left, as a second name."""
-        if self.overwrite:
-            try:
-                os.rename(source, self.name, src_dir_fd=home, dst_dir_fd=self.folder)
-            except IsADirectoryError:
-                raise self._taken() from None
-            return self.name
-        name, number = self.name, 1
-        while True:
-            # Unlike a rename, a link never replaces what has the name already.
-            try:
-                os.link(source, name, src_dir_fd=home, dst_dir_fd=self.folder, follow_symlinks=False)
-            except FileExistsError:
-                if not self.keep_both:
-                    raise self._taken() from None
-                number += 1
-                name = numbered(self.name, number)
-            else:
-                return name
-
-    def _taken(self) -> Conflict:
-        return Conflict(f"There is already something named “{self.path}”. Choose another name, or replace it.")
-
-
-class _Upload:
-    """A file on its way: bytes go to a hidden file at the top of the home, which is gone when the context ends."""
-
-    def __init__(self, home: int, path: str) -> None:
-        self.size = 0
-        self._home = home
-        self._path = path
-        self._name = f"{UPLOAD_PREFIX}{secrets.token_hex(8)}"
-        self._pending = bytearray()
-        self._file = os.open(self._name, _CREATE, 0o600, dir_fd=home)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.close(self._file)
-        with suppress(FileNotFoundError):
-            os.unlink(self._name, dir_fd=self._home)
-
-    async def add(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        self._pending += chunk
-        if len(self._pending) >= CHUNK:
-            await _in_thread(self._flush)
-
-    async def place(self, target: _Target) -> Entry:
-        """Make sure that the bytes are on the disk, then give the file its name."""
-
-        def finish() -> Entry:
-            self._flush()
-            os.fsync(self._file)
-            name = target.take(self._name, self._home)
-            os.fsync(target.folder)
-            information = os.fstat(self._file)
-            path = self._path.removesuffix(target.name) + name
-            return Entry(name, path, "file", information.st_size, _when(information))
-
-        return await _in_thread(finish)
-
-    def _flush(self) -> None:
-        for start in range(0, len(self._pending), CHUNK):
-            _write_all(self._file, bytes(self._pending[start : start + CHUNK]))
-        self._pending.clear()
-
-
-async def _in_thread(work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
-    """Run work in a thread; even when cancelled, return only once the thread is done with what it was given.
-
-    Otherwise the caller would close a descriptor that the thread is about to use, and by then the number may belong
-    to another person's file.
-    """
-    running = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
+async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do the work; when cancelled, finish it before the cancellation takes effect."""
+    task = asyncio.create_task(work, name="delete files")
     try:
-        return await asyncio.shield(running)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not running.done():
+        while not task.done():
             with suppress(asyncio.CancelledError):
-                await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()  # Taken note of: the cancellation is what counts.
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # Retrieved: the cancellation takes precedence.
         raise
 
 
-@contextmanager
-def _opened(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    written = 0
-    while written < len(data):
-        written += os.write(descriptor, data[written:])
+def _whole() -> BadInput:
+    return BadInput("Name a file: this is the whole of your files.", field="path")
 
 
 def _entry(item: os.DirEntry[str], folder: tuple[str, ...]) -> Entry | None:
     try:
         item.name.encode()
-        information = item.stat(follow_symlinks=False)
+        return entry_of(item.name, "/".join((*folder, item.name)), item.stat(follow_symlinks=False))
     except (UnicodeEncodeError, FileNotFoundError):  # No text, or gone since the folder was read.
         return None
-    path = "/".join((*folder, item.name))
-    if stat.S_ISDIR(information.st_mode):
-        return Entry(item.name, path, "folder", 0, _when(information))
-    if stat.S_ISREG(information.st_mode):
-        return Entry(item.name, path, "file", information.st_size, _when(information))
-    return None
 
 
-def _when(information: os.stat_result) -> datetime:
-    # `touch -d` takes years that a datetime does not.
-    return datetime.fromtimestamp(min(max(information.st_mtime, 0), _LATEST), UTC)
-
-
-def _clear_uploads(home: int, oldest: float) -> None:
-    for name in os.listdir(home):
-        if name.startswith(UPLOAD_PREFIX) and os.stat(name, dir_fd=home, follow_symlinks=False).st_mtime < oldest:
-            os.unlink(name, dir_fd=home)
-
-
-def _clear_trash(trash: str, root: int) -> None:
-    """Delete a trash folder and all that is in it.
-
-    Folders are moved up into the trash before theirs are looked at. So no depth of folders, which is the person's
-    choice, can use up the descriptors or the stack of a process that serves everybody.
-    """
-    with _opened(os.open(trash, _FOLDER, dir_fd=root)) as descriptor:
-        while names := os.listdir(descriptor):  # noqa: PTH208  (a descriptor, as above)
-            for name in names:
-                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    _dissolve(name, descriptor)
-                else:
-                    os.unlink(name, dir_fd=descriptor)
-    os.rmdir(trash, dir_fd=root)
-
-
-def _dissolve(name: str, trash: int) -> None:
-    with _opened(_open_writable(name, trash)) as folder:
-        with os.scandir(folder) as found:
-            items = list(found)
-        for item in items:
-            if item.is_dir(follow_symlinks=False):
-                _move(item.name, folder, trash)
-            else:
-                os.unlink(item.name, dir_fd=folder)
-    os.rmdir(name, dir_fd=trash)
-
-
-def _move(name: str, parent: int, trash: int) -> None:
-    with _opened(_open_writable(name, parent)):  # A folder must be writable to change its parent.
-        os.rename(name, secrets.token_hex(8), src_dir_fd=parent, dst_dir_fd=trash)
-
-
-def _open_writable(name: str, parent: int) -> int:
-    """Open a folder whatever its permissions were: people have read-only ones (a cache of packages, say)."""
-    try:
-        descriptor = os.open(name, _FOLDER, dir_fd=parent)
-    except PermissionError:
-        os.chmod(name, 0o700, dir_fd=parent)  # A link put here just now leads to nothing but the Hub's own files.
-        descriptor = os.open(name, _FOLDER, dir_fd=parent)
-    os.fchmod(descriptor, 0o700)
-    return descriptor
-
-
-@contextmanager
-def _told(path: str) -> Iterator[None]:
-    """Translate the disk's errors into words for the person; what they can do nothing about is raised as it is."""
-    try:
-        yield
-    except OSError as error:
-        told = _words(error, path)
-        if told is None:
-            raise
-        raise told from error
-
-
-def _words(error: OSError, path: str) -> HubError | None:
-    match error.errno:
-        # ELOOP and ENOTDIR: a link, or something else that is no folder. ENXIO: a socket, or a device without one.
-        case errno.ENOENT | errno.ENOTDIR | errno.ELOOP | errno.ENXIO | errno.ENODEV:
-            return _not_found(path)
-        case errno.ENOTEMPTY | errno.EEXIST:
-            return Conflict(f"The folder “{path}” is not empty. Delete what is in it first, hidden files included.")
-        case errno.EACCES | errno.EPERM:
-            return Forbidden(f"The permissions of “{path}” do not allow this. Change them in a session (chmod).")
-        # EFBIG: a limit on the size of files, set for this process or by the file system.
-        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            return Unavailable("There is no room left on the disk: nothing was stored. Delete something, or try later.")
-    return None
-
-
-def _not_found(path: str) -> NotFound:
-    return NotFound(f"There is nothing at “{path}” in your files." if path else "There is no such folder.")
+def _twins(entries: Sequence[Entry]) -> frozenset[str]:
+    composed = {entry.path: unicodedata.normalize("NFC", entry.name) for entry in entries if not entry.name.isascii()}
+    many = Counter(composed.values())
+    return frozenset(path for path, name in composed.items() if many[name] > 1)

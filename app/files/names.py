@@ -12,7 +12,6 @@ from app.errors import BadInput
 
 NAME_BYTES = 255  # The longest name that Linux file systems take.
 PATH_BYTES = 4096  # PATH_MAX on Linux; homes are walked name by name, but VisiData is given the whole path.
-CLEAN_BYTES = 200  # For new names from browsers: leaves room for a counter and for what programs add (`~`, `.tmp`).
 
 # Uploads on their way are named like this until they are whole; nothing else may be.
 UPLOAD_PREFIX = ".hub-upload-"
@@ -31,7 +30,10 @@ OPENABLE = COMPRESSED | frozenset(
 )
 
 # Characters that reorder the text around them: with these, `gpj.exe` can be shown as `exe.jpg`.
-_REORDERING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_MARKS = {
+    character: f"⟨U+{ord(character):04X}⟩"
+    for character in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+}
 
 
 def parse_path(path: str) -> tuple[str, ...]:
@@ -61,40 +63,52 @@ def parse_path(path: str) -> tuple[str, ...]:
 
 
 def check_new_name(name: str) -> None:
-    """Raises BadInput for a name that may exist but should not be made: control characters, the Hub's own prefix."""
+    """Raises BadInput for a name that may exist but should not be made: those with the Hub's own prefix."""
     if name.startswith(UPLOAD_PREFIX):
         raise BadInput(f"Names that begin with {UPLOAD_PREFIX} are the Hub's own: choose another.", field="path")
-    if any(_is_control(character) for character in name):
-        raise BadInput("A file's name cannot hold control characters.", field="path")
 
 
 def clean_name(raw: str) -> str:
-    """A file's name as a browser or a person gave it, made fit to be a file's name here. Never fails.
+    """A file's name as a browser or a person gave it, as it is stored here. Never fails.
 
-    Directories in front (`C:\\fakepath\\x.csv`), control and reordering characters go, a leading dot becomes `_`, and
-    what is left is cut to CLEAN_BYTES with its ending kept. Letters of every script stay, in Unicode's composed form.
-    A clean name is left as it is.
+    Every name that Linux takes stays as it is, in Unicode's composed form. Folders in front go (`C:\\fakepath\\x.csv`),
+    characters that are not text and NUL go, and what is left is cut to NAME_BYTES with its ending kept.
     """
-    name = re.split(r"[/\\]", raw)[-1]
-    name = "".join(character for character in name if not _is_control(character) and character not in _REORDERING)
-    name = unicodedata.normalize("NFC", name).strip()
-    if not name.strip("."):
-        return "unnamed"
-    if name.startswith("."):
+    if re.match(r"[A-Za-z]:\\|\\\\", raw):
+        raw = raw.rpartition("\\")[2]
+    name = raw.rpartition("/")[2].replace("\0", "").encode(errors="ignore").decode()
+    name = fit(unicodedata.normalize("NFC", name), NAME_BYTES)
+    if name.startswith(UPLOAD_PREFIX):
         name = "_" + name.lstrip(".")
-    return fit(name, CLEAN_BYTES).rstrip()
+    return name if name.strip(".") else "unnamed"
 
 
-def numbered(name: str, number: int) -> str:
-    """The name with a number before its ending: `data.csv.gz`, 2 -> `data-2.csv.gz`."""
-    return fit(name, NAME_BYTES, f"-{number}")
+def spellings(name: str) -> tuple[str, ...]:
+    """The other ways to spell this text in Unicode (composed, decomposed): names that look the same on a page."""
+    if name.isascii():
+        return ()
+    return tuple({unicodedata.normalize(form, name) for form in ("NFC", "NFD")} - {name})
 
 
-def fit(name: str, most: int, mark: str = "") -> str:
-    """The name with `mark` before its ending, its stem cut so that all of it takes `most` bytes of UTF-8 or fewer."""
-    stem, ending = _split(name)
-    room = most - len((mark + ending).encode())
-    return stem.encode()[:room].decode(errors="ignore") + mark + ending
+def spelling(name: str) -> str:
+    """How a name with accents spells them, for a page with two that look the same."""
+    if unicodedata.is_normalized("NFC", name):
+        return "composed"
+    return "decomposed" if unicodedata.is_normalized("NFD", name) else "mixed"
+
+
+def visible(name: str) -> str:
+    """The name for a page: characters that show nothing, or reorder the text around them, are made visible."""
+    shown = "".join(_MARKS.get(character) or _picture(character) for character in name)
+    inner = shown.strip(" ")
+    before = len(shown) - len(shown.lstrip(" "))
+    return "␠" * before + inner + "␠" * (len(shown) - before - len(inner))
+
+
+def fit(name: str, most: int) -> str:
+    """The name, its stem cut so that all of it takes `most` bytes of UTF-8 or fewer."""
+    stem, ending = split(name)
+    return stem.encode()[: most - len(ending.encode())].decode(errors="ignore") + ending
 
 
 def openable(name: str) -> bool:
@@ -113,12 +127,15 @@ def size_text(count: int) -> str:
     return f"{value:.1f} TB"
 
 
-def _split(name: str) -> tuple[str, str]:
+def split(name: str) -> tuple[str, str]:
     """Stem and ending; `.csv.gz` counts as one ending. What is too long or too odd to be one is part of the stem."""
     found = re.fullmatch(rf"(.+?)((?:\.\w{{1,12}})?\.(?:{'|'.join(COMPRESSED)})|\.\w{{1,12}})", name, re.DOTALL | re.I)
     return (found[1], found[2]) if found else (name, "")
 
 
-def _is_control(character: str) -> bool:
-    # Cc: control characters; Cs: halves of pairs, not text; Zl and Zp: line ends that are not in Cc.
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+def _picture(character: str) -> str:
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)  # Unicode's pictures of the control characters.
+    # Cc: the other control characters; Zl and Zp: line ends that are not in Cc.
+    return f"⟨U+{code:04X}⟩" if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character

@@ -109,13 +109,15 @@ async def get_file(path: str) -> ResponseReturnValue:
     homes, user_id = homes_of(account), str(account.id)
     if path and not path.endswith("/"):
         return send(await homes.read(user_id, path))
-    entries = await homes.list(user_id, path.rstrip("/"))
-    return jsonify(
+    entries = await homes.list(user_id, path.rstrip("/"), hidden=request.args.get("hidden") == "1")
+    answer = jsonify(
         [
             {"name": e.name, "path": e.path, "kind": e.kind, "size": e.size, "modified": e.modified.isoformat()}
             for e in entries
         ]
     )
+    answer.headers["Hub-Cut"] = "true" if entries.cut else "false"
+    return answer
 
 
 @blueprint.put("/files/<path:path>")
@@ -125,8 +127,7 @@ async def put_file(path: str) -> ResponseReturnValue:
     """Store the body as this file, whole or not at all; one that is there is replaced."""
     account = me()
     homes, user_id = homes_of(account), str(account.id)
-    homes.ensure(user_id)
-    existed = homes.exists(user_id, path)
+    existed = await homes.exists(user_id, path)
     entry = await homes.write(user_id, path, request.body, overwrite=True, expected_size=request.content_length)
     return jsonify(name=entry.name, path=entry.path, size=entry.size), 200 if existed else 201
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import re
-from collections.abc import AsyncIterator
 from urllib.parse import quote
 
-from quart import Blueprint, Response, flash, jsonify, render_template, request
+from quart import Blueprint, Quart, Response, flash, jsonify, render_template, request
 from quart.typing import ResponseReturnValue
+from werkzeug.routing import PathConverter
 
-from app.accounts.models import Account
 from app.errors import BadInput, NotFound
-from app.files.homes import MOST_LISTED, Download, Entry
-from app.files.names import clean_name, openable, size_text
+from app.files import sets
+from app.files.homes import MAX_LISTED, Download
+from app.files.names import clean_name, openable, size_text, visible
 from app.web.context import homes_of, hub
 from app.web.htmx import go, wants_fragment
 from app.web.limits import ADDRESS_UPLOADS, UPLOADS, limited
-from app.web.multipart import stream_file
+from app.web.multipart import stream_files
 from app.web.security import me
 
 LEFT_IN = ".cache/visidata-hub"  # Made by app/agent/visidata/hosted, which also reads what is left there.
-LEFT = frozenset({"clipboard", "open"})
+LEFT = {"clipboard": 16_000_000, "open": 64_000}  # Bytes: more text than cells can show, and some hundred paths.
+MAX_NAMES = 1000  # Names in one question about sets.
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -29,41 +30,77 @@ blueprint = Blueprint("files", __name__, url_prefix="/files")
 @blueprint.get("")
 async def index() -> ResponseReturnValue:
     account, folder = me(), request.args.get("folder", "").strip("/")
-    entries = await homes_of(account).list(str(account.id), folder)
+    hidden = request.args.get("hidden") == "1"
+    listing = await homes_of(account).list(str(account.id), folder, hidden=hidden)
     template = "_files.html" if wants_fragment() else "files.html"
     return await render_template(
         template,
-        entries=entries,
+        entries=listing,
+        hidden=hidden,
         folder=folder,
         crumbs=_crumbs(folder),
         openable=openable,
         max_upload=hub().settings.max_upload,
-        most=MOST_LISTED,
+        most=MAX_LISTED,
     )
 
 
 @blueprint.post("")
 @limited(UPLOADS, ADDRESS_UPLOADS)
 async def upload_form() -> ResponseReturnValue:
-    """A plain form (multipart/form-data, one file, streamed to disk)."""
+    """A plain form (multipart/form-data, streamed to disk). Its files are stored together: all of them or none."""
     account, folder = me(), request.args.get("folder", "").strip("/")
-    name, chunks = await stream_file(request)
-    if not name:
-        raise BadInput("Choose a file first.", field="file")
-    entry = await _store(account, folder, name, chunks, None)
-    await flash(f"“{entry.name}” is here ({size_text(entry.size)}).", "info")
-    return go(_folder_url(folder))
+    homes = homes_of(account)
+    async with homes.batch(str(account.id), folder) as batch:
+        async for name, chunks in stream_files(request):
+            await homes.add(batch, clean_name(name), chunks)
+        if not batch.staged:
+            raise BadInput("Choose a file first.", field="file")
+        stored = await homes.place(batch, batch.place)
+    for one in stored:
+        await flash(one.note or f"“{visible(one.name)}” is here ({size_text(one.size)}).", "info")
+    return go(_folder_url(folder, hidden=any(one.name.startswith(".") for one in stored)))
+
+
+@blueprint.post("/sets")
+async def group() -> ResponseReturnValue:
+    """Which of these names are of one set, as their indices: the page uploads each set in this order, by `upload`."""
+    try:
+        names = json.loads(await request.get_data())["names"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        names = None
+    if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(name, str) for name in names):
+        raise BadInput(f"Send a JSON object with `names`, a list of up to {MAX_NAMES} strings.")
+    return jsonify(sets=sets.groups([clean_name(name) for name in names]))
 
 
 @blueprint.put("/upload/<path:path>")
 @limited(UPLOADS, ADDRESS_UPLOADS)
 async def upload(path: str) -> ResponseReturnValue:
-    """The page's own upload: the body is the file. Never replaces: a name that is taken gets a number."""
+    """The page's own upload: the body is the file. Never replaces: a name that is taken gets a number.
+
+    `?set=`, once for each name: the set that it belongs to, which is numbered as a whole; `?number=`: the number that
+    the first of the set was given.
+    """
     account = me()
     folder, _, name = path.rpartition("/")
-    expected = request.content_length
-    entry = await _store(account, folder, name, request.body, expected)
-    return jsonify(name=entry.name, path=entry.path, openable=openable(entry.name)), 201
+    name = clean_name(name)
+    stored = await homes_of(account).write(
+        str(account.id),
+        f"{folder}/{name}" if folder else name,
+        request.body,
+        keep_both=True,
+        expected_size=request.content_length,
+        together=_set(name, request.args.getlist("set")),
+        number=_number(request.args.get("number")),
+    )
+    return jsonify(
+        name=stored.name,
+        path=stored.path,
+        openable=openable(stored.name),
+        number=stored.number,
+        note=stored.note,
+    ), 201
 
 
 @blueprint.put("/left/<what>")
@@ -74,7 +111,7 @@ async def leave(what: str) -> ResponseReturnValue:
         raise NotFound("There is nothing at this address.")
     account, size = me(), request.content_length
     await homes_of(account).write(
-        str(account.id), f"{LEFT_IN}/{what}", request.body, overwrite=True, expected_size=size
+        str(account.id), f"{LEFT_IN}/{what}", request.body, overwrite=True, expected_size=size, most=LEFT[what]
     )
     return "", 204
 
@@ -88,7 +125,7 @@ async def download(path: str) -> ResponseReturnValue:
 @blueprint.get("/delete/<path:path>")
 async def delete_form(path: str) -> ResponseReturnValue:
     account = me()
-    entry = await asyncio.to_thread(homes_of(account).entry, str(account.id), path)
+    entry = await homes_of(account).entry(str(account.id), path)
     if wants_fragment():
         return await render_template("_delete_file.html", entry=entry)
     return await render_template("dialog.html", body="_delete_file.html", title="Delete a file", entry=entry)
@@ -99,15 +136,8 @@ async def delete(path: str) -> ResponseReturnValue:
     account = me()
     await homes_of(account).delete(str(account.id), path, recursive=True)
     folder, _, name = path.rpartition("/")
-    await flash(f"“{name}” is deleted.", "info")
-    return go(_folder_url(folder))
-
-
-async def _store(account: Account, folder: str, name: str, chunks: AsyncIterator[bytes], expected: int | None) -> Entry:
-    homes = homes_of(account)
-    homes.ensure(str(account.id))
-    path = f"{folder}/{clean_name(name)}" if folder else clean_name(name)
-    return await homes.write(str(account.id), path, chunks, keep_both=True, expected_size=expected)
+    await flash(f"“{visible(name)}” is deleted.", "info")
+    return go(_folder_url(folder, hidden=name.startswith(".")))
 
 
 def send(file: Download) -> Response:
@@ -129,5 +159,33 @@ def _crumbs(folder: str) -> list[tuple[str, str]]:
     return [(name, "/".join(names[: index + 1])) for index, name in enumerate(names)]
 
 
-def _folder_url(folder: str) -> str:
-    return f"/files?folder={quote(folder)}" if folder else "/files"
+def _folder_url(folder: str, *, hidden: bool = False) -> str:
+    asked = [f"folder={quote(folder)}"] if folder else []
+    return "?".join(("/files", "&".join(asked + ["hidden=1"] * hidden))).rstrip("?")
+
+
+def _set(name: str, raw: list[str]) -> list[str]:
+    names = [clean_name(one) for one in raw]
+    if len(names) > sets.MAX_SET or any(sets.stem(one) != sets.stem(name) for one in names):
+        raise BadInput("These names are not of one set.", field="set")
+    return names
+
+
+def _number(raw: str | None) -> int | None:
+    if raw is None:
+        return None
+    if not raw.isascii() or not raw.isdecimal() or len(raw) > 9 or not int(raw):
+        raise BadInput("`number` takes a whole number, 1 or more.", field="number")
+    return int(raw)
+
+
+class AnyPath(PathConverter):
+    """A path in an address. Names of files may hold line ends, which Werkzeug's own pattern does not match."""
+
+    regex = "(?s:[^/].*?)"
+    part_isolating = False
+
+
+def set_up(app: Quart) -> None:
+    """Before any route is added."""
+    app.url_map.converters["path"] = AnyPath

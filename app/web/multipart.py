@@ -1,4 +1,4 @@
-"""The first file of a multipart/form-data request, streamed. For plain upload forms, where there is no script.
+"""The files of a multipart/form-data request, streamed. For plain upload forms, where there is no script.
 
 Quart's own form parser collects whole files before a view sees them. Knows nothing of the Hub.
 """
@@ -15,8 +15,10 @@ HEADERS = 64 * 1024  # Bytes that other fields of the form may have in all.
 PIECE = HEADERS // 2  # Bytes given to the decoder at a time: it takes all that it cannot hand on yet for such fields.
 
 
-async def stream_file(request: Request) -> tuple[str, AsyncIterator[bytes]]:
-    """The file's name as the browser gave it, and its bytes. The name is empty where no file was chosen.
+async def stream_files(request: Request) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
+    """The name of each file as the person has it, and its bytes, which are to be read before the next file.
+
+    A form in which no file was chosen has none.
 
     Raises werkzeug's BadRequest for a body that is no such form or is cut short.
     """
@@ -26,8 +28,11 @@ async def stream_file(request: Request) -> tuple[str, AsyncIterator[bytes]]:
     events = _events(request, MultipartDecoder(boundary.encode(), max_form_memory_size=HEADERS))
     async for event in events:
         if isinstance(event, File):
-            return event.filename or "", _file(events)
-    return "", _nothing()
+            chunks = _file(events)
+            if event.filename:
+                yield _unescaped(event.filename), chunks
+            async for _rest in chunks:
+                pass
 
 
 async def _events(request: Request, decoder: MultipartDecoder) -> AsyncIterator[Event]:
@@ -55,7 +60,6 @@ async def _file(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
     raise BadRequest
 
 
-async def _nothing() -> AsyncIterator[bytes]:
-    chunks: tuple[bytes, ...] = ()
-    for chunk in chunks:
-        yield chunk
+def _unescaped(name: str) -> str:
+    """Undo what browsers do to these three characters in a form (WHATWG HTML, multipart/form-data), and to no other."""
+    return name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")

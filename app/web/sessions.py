@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from quart import Blueprint, Response, flash, g, render_template, request, stream_with_context
 from quart.typing import ResponseReturnValue
@@ -53,24 +54,29 @@ async def show(session: Session) -> Shown:
 
 
 async def parse_source(account: Account, raw: str) -> Source:
-    """`sample:penguins.csv`, `file:data/x.csv`, or nothing. Raises BadInput for what is not there (any more)."""
+    """`sample:penguins.csv`, `file:data/x.csv`, or nothing. Raises BadInput for what is not there (any more).
+
+    `path:` is `file:` in percent-encoding, as the pages send it: browsers change line ends in a form's values.
+    """
     kind, _, value = raw.partition(":")
+    if kind == "path":
+        kind, value = "file", unquote(value)
     if not raw or kind == "empty":
         return Source()
     if kind == "sample":
         return Source("sample", samples.get(value).name)
     if kind == "file":
-        if not _may_be_there(account, value):
+        if not await _may_be_there(account, value):
             raise BadInput(f"There is no file “{value}” among yours. Upload it first.", field="source")
         return Source("file", value)
     raise BadInput("Choose what to open: nothing, a sample, or one of your files.", field="source")
 
 
-def _may_be_there(account: Account, path: str) -> bool:
+async def _may_be_there(account: Account, path: str) -> bool:
     """Whether there is such a file among the account's. In a home that the Hub does not reach, VisiData itself says."""
     settings = hub().settings
     if settings.reaches_home(guest=account.guest):
-        return hub().homes.exists(str(account.id), path)
+        return await hub().homes.exists(str(account.id), path)
     return settings.keeps_home(guest=account.guest) and bool(parse_path(path))
 
 

@@ -40,7 +40,11 @@ async def page(session_id: str) -> ResponseReturnValue:
     session = await hub().sessions.get(me().id, session_id)
     g.inline_styles = True  # xterm.js's DOM renderer writes style elements; without them the screen is black.
     return await render_template(
-        "terminal.html", session=session, shown=await show(session), watching=_mode(request) == "watch"
+        "terminal.html",
+        session=session,
+        shown=await show(session),
+        watching=_mode(request) == "watch",
+        max_upload=hub().settings.max_upload,
     )
 
 

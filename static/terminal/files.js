@@ -1,12 +1,32 @@
 /** Files from this computer into the person's home, and from there into VisiData, without a command being typed. */
 
 import { ask } from "./ask.js";
-import { count, them, toast } from "./words.js";
+import { count, page, them, toast } from "./words.js";
 
 /** Store it under the name, or under that with a number; gives its path in the home. Raises with words for a person. */
 export async function upload(name, body) {
-  const answer = await ask(`/files/upload/${encodeURIComponent(name)}`, { method: "PUT", body });
-  return (await answer.json()).path;
+  return (await store(name, body)).path;
+}
+
+/**
+ * As `upload`, for one file of a set: `names` are those of the whole set, `number` is what the first of it was given.
+ * Gives { name, path, openable, number, note }.
+ */
+async function store(name, body, names = [], number = null) {
+  const size = body.size ?? new Blob([body]).size;
+  if (size > Number(page.dataset.limit)) throw new Error(`It is larger than ${page.dataset.limitText}, the most that the Hub takes.`);
+  const asked = new URLSearchParams(names.map((one) => ["set", one]));
+  if (number) asked.set("number", number);
+  const answer = await ask(`/files/upload/${encodeURIComponent(name)}${names.length ? `?${asked}` : ""}`, { method: "PUT", body });
+  return answer.json();
+}
+
+/** The files in sets that belong together (a database and its log): lists of files, each in the order to upload it. */
+async function inSets(files) {
+  if (files.length < 2) return [files];
+  const body = JSON.stringify({ names: files.map((file) => file.name) });
+  const { sets } = await (await ask("/files/sets", { body })).json();
+  return sets.map((set) => set.map((index) => files[index]));
 }
 
 /** Leave something for VisiData to fetch at a key: the `clipboard`, or the path of a file to `open`. */
@@ -16,23 +36,47 @@ export async function leave(what, text) {
 
 /** Upload files and have them opened: `open(paths)` gives a sentence that says what VisiData does now. */
 export async function uploadAndOpen(files, open) {
+  let stored = 0;
   const paths = [];
-  for (const file of files) {
+  try {
+    for (const set of await inSets([...files])) {
+      const done = await uploadSet(set);
+      stored += done.length;
+      // Of a set, VisiData opens what it has a loader for, and reads the rest along with that.
+      const data = done.filter((one) => one.openable);
+      paths.push(...(done.length > 1 && data.length ? data : done.slice(0, 1)).map((one) => one.path));
+    }
+  } catch (error) {
+    toast(`Nothing was uploaded. ${error.message}`, { tone: "warn", seconds: 12 });
+  }
+  if (!paths.length) return;
+  const kept = stored > 1 ? `${count(stored, "file")} are among yours` : `“${paths[0]}” is among your files`;
+  const failed = (error) => `VisiData did not open ${them(paths)}: ${error.message}`;
+  toast(`${kept}. ${await open(paths).catch(failed)}`);
+}
+
+/** Upload a set, one file after the other; gives what was stored. It ends at the first file that fails. */
+async function uploadSet(set) {
+  const done = [];
+  const names = set.length > 1 ? set.map((file) => file.name) : [];
+  for (const file of set) {
     const close = toast(`Uploading ${file.name}…`, { seconds: 0 });
     try {
       await file.slice(0, 1).arrayBuffer().catch(() => {
         throw new Error("The browser cannot read it: it was moved or changed since, or it is a folder.");
       });
-      paths.push(await upload(file.name, file));
+      done.push(await store(file.name, file, names, done[0]?.number));
+      if (done.at(-1).note) toast(done.at(-1).note, { tone: "warn", seconds: 20 });
     } catch (error) {
-      toast(`“${file.name}” was not uploaded. ${error.message}`, { tone: "warn", seconds: 12 });
+      const rest = set.length - done.length - 1;
+      const more = rest ? ` Nor ${rest > 1 ? `were ${count(rest, "file")} that belong` : "was the file that belongs"} to it.` : "";
+      toast(`“${file.name}” was not uploaded.${more} ${error.message}`, { tone: "warn", seconds: 12 });
+      return done;
+    } finally {
+      close();
     }
-    close();
   }
-  if (!paths.length) return;
-  const stored = paths.length > 1 ? `${count(paths.length, "file")} are among yours` : `“${paths[0]}” is among your files`;
-  const failed = (error) => `VisiData did not open ${them(paths)}: ${error.message}`;
-  toast(`${stored}. ${await open(paths).catch(failed)}`);
+  return done;
 }
 
 /** Ask for files and do the same with them. */

@@ -24,7 +24,7 @@ export function setUp({ screen, may, reason }) {
 
   /** Have VisiData open files of the person's home. */
   async function open(paths) {
-    await leave("open", paths.join("\n"));
+    await leave("open", JSON.stringify(paths));
     if (screen.prompting) return `VisiData asks for something just now, so ${paths.length > 1 ? "they were" : "it was"} not opened.`;
     type(OPEN_LEFT);
     return `VisiData opens ${them(paths)}.`;

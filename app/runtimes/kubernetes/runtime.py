@@ -26,6 +26,7 @@ from app.runtimes.kubernetes.informer import WATCH_TIME, Informer
 from app.runtimes.kubernetes.known import Known
 from app.runtimes.kubernetes.pool import Warm
 from app.settings import Settings
+from app.threads import RUNTIME
 
 log = logging.getLogger("hub.kubernetes")
 
@@ -267,7 +268,7 @@ class KubernetesRuntime:
         if self._shared is not None:
             # The cluster would make the folder too, but as root's.
             with disk_may_refuse("The Hub cannot write to the volume with the homes"):
-                await asyncio.to_thread(self._shared.ensure, user_id)
+                await RUNTIME.run(user_id, self._shared.ensure, user_id)
             return
         claim = await self._cluster.get_claim(names.claim_name(user_id))
         if claim is None:

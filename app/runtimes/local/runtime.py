@@ -27,8 +27,11 @@ from app.runtimes.base import Changed, Event, Observed, Phase, Reason, RunId, Ru
 from app.runtimes.local import sandbox
 from app.runtimes.local.runs import RunFolder, boot_id, folders, write_json
 from app.settings import Settings
+from app.threads import RUNTIME
 
 log = logging.getLogger("hub.runtime")
+
+HUB, OBSERVER = "hub", "observer"  # Owners of the work that is not done for one person, in the pool of threads.
 
 POLL = 0.25  # Seconds between two looks at the run folders. A look costs six system calls for each run.
 READY_WAIT = 3.0  # Seconds that a launch waits for the agent to listen before it leaves the rest to `observe`.
@@ -63,31 +66,41 @@ class LocalRuntime:
 
     async def launch(self, spec: RunSpec) -> Observed:
         folder = RunFolder(self.root / str(spec.run))
-        await asyncio.to_thread(self._prepare, folder, spec)
-        seen = folder.observe()
-        if seen is None or seen.phase is Phase.ENDED or folder.alive():
+
+        def prepare() -> tuple[Observed | None, bool]:
+            self._prepare(folder, spec)
+            return folder.observe(), folder.alive()
+
+        seen, alive = await RUNTIME.run(spec.user_id, prepare)
+        if seen is None or seen.phase is Phase.ENDED or alive:
             # It is running or over already. (A launch never starts a second program for one run.)
             return seen or Observed(spec.run, Phase.ENDED, "", reason=Reason.LOST)
         await self._spawn(folder, spec)
         deadline = time.monotonic() + READY_WAIT
         # A file appears; nothing of ours can set an event for it.
         while (  # noqa: ASYNC110
-            (seen := folder.observe()) is not None and seen.phase is Phase.PENDING and time.monotonic() < deadline
+            (seen := await RUNTIME.run(spec.user_id, folder.observe)) is not None
+            and seen.phase is Phase.PENDING
+            and time.monotonic() < deadline
         ):
             await asyncio.sleep(0.01)
         self._poke.set()
         return seen or Observed(spec.run, Phase.ENDED, "", reason=Reason.LOST)
 
     async def look(self, run: RunId, uid: str | None = None) -> Observed | None:
-        return RunFolder(self.root / str(run)).observe()
+        return await RUNTIME.run(HUB, RunFolder(self.root / str(run)).observe)
 
     async def stop(self, run: RunId, uid: str | None, grace: float) -> None:
         folder = RunFolder(self.root / str(run))
-        spec = folder.spec()
-        if spec is None or (uid is not None and spec["uid"] != uid):
-            return
-        with disk_may_refuse("The run could not be stopped"):
-            self._end(folder, grace)
+
+        def end() -> None:
+            spec = folder.spec()
+            if spec is None or (uid is not None and spec["uid"] != uid):
+                return
+            with disk_may_refuse("The run could not be stopped"):
+                self._end(folder, grace)
+
+        await RUNTIME.run(HUB, end)
         self._poke.set()
 
     def _end(self, folder: RunFolder, grace: float) -> None:
@@ -115,17 +128,21 @@ class LocalRuntime:
 
     async def forget(self, run: RunId) -> None:
         folder = RunFolder(self.root / str(run))
-        if not folder.alive():
-            await asyncio.to_thread(shutil.rmtree, folder.path, ignore_errors=True)
+
+        def remove() -> None:
+            if not folder.alive():
+                shutil.rmtree(folder.path, ignore_errors=True)
+
+        await RUNTIME.run(HUB, remove)
 
     async def observe(self) -> AsyncIterator[Event]:
-        known = await asyncio.to_thread(self._look_at_all)
+        known = await RUNTIME.run(OBSERVER, self._look_at_all)
         self._synced_at = time.monotonic()
         yield Snapshot(tuple(known.values()))
         while True:
             await within(self._poke, POLL)
             self._poke.clear()
-            now = await asyncio.to_thread(self._look_at_all)
+            now = await RUNTIME.run(OBSERVER, self._look_at_all)
             self._synced_at = time.monotonic()
             for run, seen in now.items():
                 if known.get(run) != seen:
@@ -179,16 +196,20 @@ class LocalRuntime:
             )
 
     async def _spawn(self, folder: RunFolder, spec: RunSpec) -> None:
-        argv, environment = self.command(folder, spec)
+        def start() -> tuple[int, list[str]]:
+            code = self._start(*self.command(folder, spec), folder)
+            if code in (0, ALREADY_RUNNING):
+                return code, []
+            return code, (folder.path / "log").read_text(errors="replace").strip().splitlines()
+
         try:
-            code = await asyncio.to_thread(self._start, argv, environment, folder)
+            code, said = await RUNTIME.run(spec.user_id, start)
         except OSError as error:
             raise RuntimeFailure(
                 f"VisiData could not be started: {error.strerror}. An administrator has to look.",
                 reason=Reason.CRASHED,
             ) from error
         if code not in (0, ALREADY_RUNNING):
-            said = (folder.path / "log").read_text(errors="replace").strip().splitlines()
             log.error("the agent of run %s ended with %s: %s", spec.run, code, said[-5:])
             raise RuntimeFailure(
                 "VisiData could not be started. An administrator finds the reason in the Hub's log.",

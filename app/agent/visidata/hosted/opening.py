@@ -6,6 +6,7 @@ lost, or comes where it means nothing, does no harm.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from visidata import BaseSheet, Sheet, VisiData  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
@@ -18,7 +19,7 @@ def install() -> None:
 
 
 def open_left(vd):  # type: ignore[no-untyped-def]
-    """Open the files whose paths in the home the page has left, one a line; in a replay, the files of that time."""
+    """Open the files whose paths in the home the page has left, as a JSON list; in a replay, the files of that time."""
     named = vd.getLastArgs()
     if not named:
         left = Path.home() / ".cache/visidata-hub/open"
@@ -28,5 +29,9 @@ def open_left(vd):  # type: ignore[no-untyped-def]
         except OSError:
             vd.fail("there is nothing to open")
         vd.setLastArgs(named)
-    for path in named.splitlines():
+    try:
+        paths = json.loads(named)  # A path may hold line ends.
+    except ValueError:
+        paths = named.splitlines()  # From a page that was loaded from an older Hub.
+    for path in paths:
         vd.push(vd.openSource(str(Path.home() / path)))
