@@ -146,7 +146,11 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
         async with _accounts(settings) as accounts:
             return await accounts.list()
 
-    async for mark, what, words in findings(settings, people):
+    async def installation_id() -> str:
+        async with _accounts(settings):
+            return await installation.get_id()
+
+    async for mark, what, words in findings(settings, people, installation_id):
         broken = broken or mark == "BAD"
         say(f"{mark:>4}  {what + ':':<36} {words}")
     return 1 if broken else 0

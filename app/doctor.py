@@ -6,6 +6,7 @@ Must change nothing but what the Hub's first start does too: the data folder, th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import shutil
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 async def findings(
     settings: Settings,
     people: Callable[[], Awaitable[Sequence[Account]]],
+    installation: Callable[[], Awaitable[str]],
     kubeconfig: Path | None = None,
     patience: float | None = None,
 ) -> AsyncIterator[Finding]:
-    """Each thing that was looked at, in order. `people` asks the database for the accounts."""
+    """Each thing that was looked at, in order. `people` asks the database for the accounts, `installation` for its id."""
     yield "ok", "Python", platform.python_version()
     yield "ok", "settings", f"{settings.public_url}, sessions run {settings.runtime}"
     yield await asyncio.to_thread(_data_folder, settings)
@@ -40,7 +42,13 @@ async def findings(
     if settings.runtime == "kubernetes":
         from app.runtimes.kubernetes import checkup  # Slow, and for clusters alone.
 
-        async for finding in checkup.findings(settings, kubeconfig, patience=patience or checkup.PATIENCE):
+        id_there = ""
+        with contextlib.suppress(SettingsError, HubError, OSError):  # Told above, as the database's.
+            id_there = await installation()
+        of_the_cluster = checkup.findings(
+            settings, kubeconfig, installation=id_there, patience=patience or checkup.PATIENCE
+        )
+        async for finding in of_the_cluster:
             yield finding
     else:
         async for finding in _this_machine(settings):

@@ -13,6 +13,8 @@ from app.accounts.models import Account
 from app.accounts.service import Accounts
 from app.doctor import findings
 from app.errors import Unavailable
+from app.runtimes.base import RunId, RunSpec
+from app.runtimes.kubernetes import manifests
 from app.runtimes.kubernetes.checkup import RIGHTS
 from app.settings import Settings
 
@@ -39,7 +41,12 @@ async def told(
     async def ask() -> Sequence[Account]:
         return people
 
-    return {what: (mark, words) async for mark, what, words in findings(settings, ask, kubeconfig, patience=0.1)}
+    found = findings(settings, ask, installation, kubeconfig, patience=0.1)
+    return {what: (mark, words) async for mark, what, words in found}
+
+
+async def installation() -> str:
+    return "a1"
 
 
 async def told_of(api: KubeApi, settings: Settings, tmp_path: Path) -> dict[str, tuple[str, str]]:
@@ -70,7 +77,7 @@ async def test_a_database_that_does_not_answer_is_told_and_the_rest_is_still_loo
     async def nobody_there() -> Sequence[Account]:
         raise Unavailable("The database does not answer.")
 
-    found = {what: (mark, words) async for mark, what, words in findings(make_settings(), nobody_there)}
+    found = {what: (mark, words) async for mark, what, words in findings(make_settings(), nobody_there, installation)}
     assert found["Postgres"] == ("BAD", "The database does not answer.")
     assert found["VisiData"][0] == "ok"
 
@@ -97,6 +104,19 @@ async def test_a_right_that_is_missing_is_named(
     api, settings = in_cluster(role(without=(kind, verb)), k8s_home="pvc")
     mark, words = (await told_of(api, settings, tmp_path))["the Hub's account"]
     assert (mark, f"{verb} {kind}" in words) == ("BAD", True)
+
+
+async def test_pods_of_another_database_are_told_since_this_one_may_be_wrong(
+    in_cluster: Callable[..., tuple[KubeApi, Settings]], tmp_path: Path
+) -> None:
+    api, settings = in_cluster()
+    for number, made_by in enumerate(["a1", "b2"]):
+        spec = RunSpec(RunId(f"session{number}", 1), "ada", "hub:secret")
+        api.store.create("pods", "hub", manifests.pod(spec, settings, installation=made_by))
+    found = await told_of(api, settings, tmp_path)
+    assert found["namespace"] == ("ok", "hub: 1 pods of this Hub")
+    mark, words = found["database"]
+    assert (mark, "HUB_DATABASE_URL" in words) == ("BAD", True)
 
 
 async def test_a_session_that_would_be_refused_is_told_in_the_clusters_words(

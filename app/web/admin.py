@@ -54,7 +54,7 @@ async def user_link() -> ResponseReturnValue:
 async def confirm_sweep() -> ResponseReturnValue:
     """The runs that the sweep is held for are orphans indeed: it may end them."""
     if await hub().sweep.confirm():
-        await flash("The runs without a session are being stopped.", "info")
+        await flash("Confirmed. Runs without a session are being stopped.", "info")
     else:
         await flash("Nothing waits for a confirmation any more.", "info")
     return go("/admin")

@@ -66,7 +66,8 @@ async def test_a_start_says_how_far_it_has_got(desk: Desk) -> None:
         });""")
     await create_and_open(page, desk.hub.url, "sample:penguins.csv")
     said = [[word for word in words if word != "Back to your sessions"] for words in await page.evaluate("said")]
-    assert ["Starting VisiData", "A machine was found, and is being made ready"] in said, said
+    waits = "A machine was found, and is being made ready; it may have to fetch VisiData first"
+    assert ["Starting VisiData", waits] in said, said
     assert said[-1] == ["Starting VisiData"], said  # By then its container runs.
 
 
@@ -142,6 +143,15 @@ async def test_no_machine_with_room_is_told_while_waiting_and_a_stop_works(open_
         await reads(page, "You stopped it.", within=10)
         await page.get_by_role("button", name="Start again").click()
         await reads(page, "There is no room for it just now.", "Insufficient cpu", within=30)
+        await until_no_pod(place)
+
+
+async def test_a_volume_that_is_not_bound_is_called_that(open_desk: OpenDesk, place: Place) -> None:
+    settings = {"HUB_K8S_HOME": "pvc", "HUB_K8S_STORAGE_CLASS": "nothing-provides-it"}
+    async with open_desk(**settings, HUB_K8S_SCHEDULING_TIMEOUT="15s") as desk:
+        page, _ = await desk.look_at(await desk.create(state="starting"))
+        await reads(page, "Its volume is not ready yet", within=10)
+        await reads(page, "Its volume was not provided.", "PersistentVolumeClaim", within=30)
         await until_no_pod(place)
 
 

@@ -14,7 +14,7 @@ from app.errors import RuntimeFailure, SettingsError
 from app.runtimes.base import RunId, RunSpec
 from app.runtimes.kubernetes import manifests, reach, template
 from app.runtimes.kubernetes.cluster import Cluster
-from app.runtimes.kubernetes.names import selector
+from app.runtimes.kubernetes.names import Owner, is_foreign, selector
 from app.settings import Settings
 
 PATIENCE = 120.0  # Seconds for a pod: the image may have to be fetched.
@@ -30,11 +30,12 @@ Finding = tuple[str, str, str]
 
 
 async def findings(
-    settings: Settings, kubeconfig: Path | None = None, *, patience: float = PATIENCE
+    settings: Settings, kubeconfig: Path | None = None, *, installation: str = "", patience: float = PATIENCE
 ) -> AsyncIterator[Finding]:
     """Each thing that was looked at, in order. Ends early where the rest could not be asked for.
 
-    `patience`: seconds that each pod which tries the network may take.
+    `installation` is the database's id; empty where it is not known. `patience`: seconds that each pod which tries the
+    network may take.
     """
     try:
         laid_over = template.load(settings.k8s_template) if settings.k8s_template else None
@@ -43,7 +44,7 @@ async def findings(
         yield "BAD", "Kubernetes", str(error)
         return
     try:
-        async for finding in _of(cluster, settings, laid_over, patience):
+        async for finding in _of(cluster, settings, laid_over, installation, patience):
             yield finding
     except RuntimeFailure as error:
         yield "BAD", "Kubernetes", f"{error.message} Check KUBECONFIG, and that the cluster runs."
@@ -52,7 +53,7 @@ async def findings(
 
 
 async def _of(
-    cluster: Cluster, settings: Settings, laid_over: manifests.Manifest | None, patience: float
+    cluster: Cluster, settings: Settings, laid_over: manifests.Manifest | None, installation: str, patience: float
 ) -> AsyncIterator[Finding]:
     yield "ok", "Kubernetes", f"answers: {await cluster.version()}"
     where = settings.k8s_namespace
@@ -70,7 +71,12 @@ async def _of(
         yield "ok", "the Hub's account", f"may do what it needs in {where}"
     if "list pods" not in missing:
         pods = await cluster.all_pods(selector(settings.k8s_hub_name))
-        yield "ok", "namespace", f"{where}: {len(pods)} pods of this Hub"
+        owner = Owner(settings.k8s_hub_name, installation)
+        foreign = [pod for pod in pods if installation and is_foreign(pod["metadata"]["labels"], owner)]
+        yield "ok", "namespace", f"{where}: {len(pods) - len(foreign)} pods of this Hub"
+        if foreign:
+            words = f"{len(foreign)} pods of a Hub of this name belong to another one. Is HUB_DATABASE_URL right?"
+            yield "BAD", "database", words
     if "create pods" not in missing:
         spec = RunSpec(RunId("hubdoctor", 1), "doctor", "hub:none", guest=True)
         refusal = await cluster.refused(manifests.pod(spec, settings, laid_over))
