@@ -34,7 +34,7 @@ from app.terminal.terminal import Terminals
 from app.web import account, admin, api, auth, backpressure, errors, files, health, security, sessions, static, terminal
 from app.web.context import Hub, SweepControl
 from app.web.live import LiveLists
-from app.web.shown import ago, exact
+from app.web.shown import ago, count, exact
 
 HAND_OVER = 2.0  # Seconds for the manager to end its tasks and to release its leases; it bounds each by itself.
 PATIENCE = 1.0  # Seconds for each part to close. What it has not done by then, another replica or the next Hub does.
@@ -65,7 +65,7 @@ def create_app(
     app.config["RESPONSE_TIMEOUT"] = None  # Downloads and live lists take as long as they take.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(
-        ago=ago, exact=exact, size=size_text, visible=visible, spelling=spelling, account=security.maybe_me
+        ago=ago, count=count, exact=exact, size=size_text, visible=visible, spelling=spelling, account=security.maybe_me
     )
     app.jinja_env.globals.update(reaches_home=settings.reaches_home, keeps_home=settings.keeps_home)
 

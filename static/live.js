@@ -18,15 +18,20 @@ const LINGER = 10_000; // How long a stream stays that no visible tab needs: peo
 export function follow(where, tell) {
   const visible = () => document.visibilityState === "visible";
   let wish;
-  try {
-    const worker = new SharedWorker(where.script, { type: "module", name: where.live });
-    worker.port.onmessage = ({ data }) => tell(data);
-    wish = (wanted) => worker.port.postMessage({ ...where, wanted });
-  } catch {
+  const alone = () => {
     const list = new List(where, tell);
     wish = (wanted) => list.want(wanted);
+    wish(visible());
+  };
+  try {
+    const worker = new SharedWorker(where.script, { type: "module", name: where.live });
+    worker.onerror = alone; // Its script did not arrive.
+    worker.port.onmessage = ({ data }) => tell(data);
+    wish = (wanted) => worker.port.postMessage({ ...where, wanted });
+    wish(visible());
+  } catch {
+    alone();
   }
-  wish(visible());
   document.addEventListener("visibilitychange", () => wish(visible()));
   addEventListener("pagehide", () => wish(false));
   addEventListener("pageshow", ({ persisted }) => persisted && wish(visible()));

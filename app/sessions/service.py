@@ -126,9 +126,9 @@ class Sessions:
                 """SELECT count(*) AS n FROM sessions WHERE "user" = {} AND wanted <> 'deleted'""", user_id
             )
             if count[0]["n"] >= most:
+                have = "1 session" if most == 1 else f"{count[0]['n']} sessions"
                 raise LimitReached(
-                    f"You have {count[0]['n']} sessions, which is as many as you may have. Delete one that you no "
-                    "longer need, then try again."
+                    f"You have {have}, which is as many as you may have. Delete one that you no longer need, then try again."
                 )
             rows = await Row.raw(
                 """INSERT INTO sessions (id, "user", name, source_kind, source_value, form_key, wanted, state,

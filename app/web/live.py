@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from app.errors import LimitReached
+from app.errors import LimitReached, TooManyRequests
 
 T = TypeVar("T")
 
 MAX_STREAMS_OF_USER = 8  # Tabs of one browser share a stream, so these are browsers.
 MAX_STREAMS = 1000  # In this replica.
 RETRY_AFTER = 60  # Seconds.
+MAX_WAITS_OF_USER = 32  # Requests that wait for a state at once: a browser has six connections, a program needs one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class LiveLists:
         self._streams: Counter[str] = Counter()  # By user.
         self._pages: dict[str, Shared[Page]] = {}  # By login.
         self._readers: Counter[str] = Counter()
+        self._waits: Counter[str] = Counter()  # By user.
 
     def check(self, user_id: object) -> None:
         """Raises LimitReached, in words for the person, where there may be no further stream."""
@@ -91,6 +93,20 @@ class LiveLists:
             self._readers[login] -= 1
             if not self._readers[login]:
                 del self._readers[login], self._pages[login]
+
+    @contextlib.contextmanager
+    def wait(self, user_id: object) -> Iterator[None]:
+        """Within the context one more request of this user waits. Raises TooManyRequests where too many do."""
+        key = str(user_id)
+        if self._waits[key] >= MAX_WAITS_OF_USER:
+            raise TooManyRequests(5)
+        self._waits[key] += 1
+        try:
+            yield
+        finally:
+            self._waits[key] -= 1
+            if not self._waits[key]:
+                del self._waits[key]
 
     async def have_moved(self, positions: Mapping[str, int], since: float) -> bool:
         """Whether these sessions have other places in the queue at `since` or later."""

@@ -31,6 +31,11 @@ def length(seconds: float) -> str:
     return "a moment"
 
 
+def count(number: int, thing: str) -> str:
+    """`1 session`, `1,000 sessions`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def exact(when: datetime | None) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if when else ""
 

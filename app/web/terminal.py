@@ -83,7 +83,12 @@ async def wait_for(
     sessions = hub().sessions
     loop = asyncio.get_running_loop()
     until = loop.time() + patience
-    with hub().changes.subscribe(user_id) as changes, hub().watch.open(g.proof, changes.close):
+    counted = False  # Among the requests of the user's that wait, once it does.
+    with (
+        hub().changes.subscribe(user_id) as changes,
+        hub().watch.open(g.proof, changes.close),
+        contextlib.ExitStack() as waiting,
+    ):
         while True:
             shown = await show(await sessions.get(user_id, session_id))
             there = state is None or shown.session.shown == state or shown.session.shown in AT_REST
@@ -91,6 +96,9 @@ async def wait_for(
             left = until - loop.time()
             if there or more or left <= 0 or not changes.open():
                 return shown
+            if not counted:
+                waiting.enter_context(hub().live.wait(user_id))
+                counted = True
             # Notifications are hints: look again now and then in any case.
             await changes.wait(min(left, 2.0))
 

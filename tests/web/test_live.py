@@ -15,7 +15,7 @@ from serving import Browser, Site, serve
 
 from app.runtimes.base import Source
 from app.settings import Settings
-from app.web.live import MAX_STREAMS_OF_USER
+from app.web.live import MAX_STREAMS_OF_USER, MAX_WAITS_OF_USER
 
 
 class Stream:
@@ -152,6 +152,22 @@ async def test_who_has_too_many_live_lists_is_told_and_others_are_not_held_up(si
             await hers.until("No sessions yet")
     async with live(ada) as stream:
         await stream.until("No sessions yet")
+
+
+async def test_who_waits_with_too_many_requests_at_once_is_told_when_to_come_again(site: Site) -> None:
+    ada, program = await site.person("ada@example.org")
+    eve, other = await site.person("eve@example.org")
+    site.runtime.hold()
+    mine = await site.hub.sessions.create(ada.id, guest=False, name="Mine", source=Source())
+    hers = await site.hub.sessions.create(eve.id, guest=False, name="Hers", source=Source())
+    path = f"/sessions/{mine.id}/state?wait=running&timeout=30"
+    waits = [asyncio.create_task(program.get(path)) for _ in range(MAX_WAITS_OF_USER + 1)]
+    done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+    assert [(one.result().status, one.result().headers["Retry-After"]) for one in done] == [(429, "5")]
+    assert (await other.get(f"/sessions/{hers.id}/state?wait=running&timeout=0")).status == 200
+    site.runtime.let_go()
+    statuses = sorted(answer.status for answer in await asyncio.gather(*waits))
+    assert statuses == [200] * MAX_WAITS_OF_USER + [429]
 
 
 async def test_input_wakes_no_list(site: Site) -> None:
