@@ -239,7 +239,12 @@ class Homes:
                     raise
 
         try:
-            await FILES.run(user_id, start)
+            try:
+                await FILES.run(user_id, start)
+            except NotFound:
+                raise NotFound(
+                    f"There is no folder “{folder}” in your files, so nothing was stored. Store it in one that is there."
+                ) from None
             yield batch
         finally:
             self.usage.expect(user_id, -sum(upload.size for upload in batch.staged))

@@ -14,6 +14,7 @@ from app.errors import BadInput, NotFound
 from app.files import sets
 from app.files.homes import MAX_LISTED, Download
 from app.files.names import clean_name, openable, size_text, visible
+from app.numbers import whole_number
 from app.web.context import homes_of, hub
 from app.web.htmx import go, wants_fragment
 from app.web.limits import ADDRESS_UPLOADS, UPLOADS, limited
@@ -174,9 +175,10 @@ def _set(name: str, raw: list[str]) -> list[str]:
 def _number(raw: str | None) -> int | None:
     if raw is None:
         return None
-    if not raw.isascii() or not raw.isdecimal() or len(raw) > 9 or not int(raw):
-        raise BadInput("`number` takes a whole number, 1 or more.", field="number")
-    return int(raw)
+    try:
+        return whole_number(raw, 1, 999_999_999)
+    except ValueError as error:
+        raise BadInput(f"`number` takes {error}.", field="number") from None
 
 
 class AnyPath(PathConverter):

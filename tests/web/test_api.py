@@ -166,6 +166,13 @@ async def test_other_peoples_sessions_and_files_are_not_there(program: Browser, 
     assert (await program.get("/api/v1/files/secret.csv")).body == b"a\n"
 
 
+async def test_a_file_for_a_folder_that_is_not_there_is_refused_in_true_words(program: Browser) -> None:
+    """It used to be "nothing at new-folder/x.csv", which the call would have made."""
+    answer = await program.send("PUT", "/api/v1/files/new-folder/x.csv", data=b"a\n")
+    assert is_problem(answer, 404)
+    assert "There is no folder “new-folder” in your files, so nothing was stored." in answer.json["detail"]
+
+
 async def test_the_limit_of_sessions_holds_here_too(settings: Settings, database: object) -> None:
     async with serve(dataclasses.replace(settings, sessions_per_user=1)) as site:
         program = await site.program(await site.hub.accounts.add("ada@example.org"))
