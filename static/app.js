@@ -90,3 +90,9 @@ if (list) {
   };
   import(script).then(({ follow }) => follow({ script, live, page }, tell));
 }
+
+// A file's link says for whom the page was made, as all else does that it asks for.
+document.addEventListener("click", ({ target }) => {
+  const link = target.closest?.("a[download]");
+  if (link) link.search = new URLSearchParams({ login: document.body.dataset.login });
+}, { capture: true });

@@ -19,7 +19,7 @@ function setUp() {
   let under = 0;
   let sending = false;
   let stopped = ""; // Why nothing is sent any more; empty while files may be.
-  let pause = null; // The notice that the queue waits, while it does.
+  let pause = null; // While the queue waits for a login: { notice, files, resume }.
 
   place.querySelector("[data-no-script]")?.remove();
   picker.required = false;
@@ -67,9 +67,11 @@ function setUp() {
     const body = JSON.stringify({ names: taken.map(({ file }) => file.name) });
     const headers = { accept: "application/json", ...OURS };
     const answer = await fetch("/files/sets", { method: "POST", body, headers }).catch(() => null);
+    if (answer?.status === 401) return hold(taken.length, () => findSets(taken));
     if (!answer?.ok) {
       const why = await answer?.json().catch(() => ({}));
       const words = answer ? (why.detail ?? `The Hub answered ${answer.status}.`) : "The Hub cannot be reached just now.";
+      if (answer?.status === 412) return stop(taken, words);
       const once = () => again(taken);
       for (const { line } of taken) fail(line, `${words} Nothing was stored.`, once);
       return;
@@ -101,8 +103,12 @@ function setUp() {
     if (answer.status === 201) {
       next.set.number = answer.body.number;
       finish(next.line, answer.body);
-    } else if (answer.status === 401) await hold(next);
-    else if (answer.status === 412) stop(next, answer.body.detail);
+    } else if (answer.status === 401) {
+      waiting.unshift(next);
+      next.line.children[1].textContent = "Waiting";
+      next.line.querySelector("progress").value = 0;
+      hold(waiting.length);
+    } else if (answer.status === 412) stop([next], answer.body.detail);
     else drop(next, answer.text ?? (await whyBroken(next.file)), answer.status !== 413);
     sendNext();
   }
@@ -125,30 +131,35 @@ function setUp() {
     }
   }
 
-  /** The login has ended: the queue waits until the person has logged in again, in another tab. */
-  async function hold(next) {
-    waiting.unshift(next);
-    next.line.children[1].textContent = "Waiting";
-    next.line.querySelector("progress").value = 0;
-    pause = Object.assign(document.createElement("p"), { className: "notice error" });
-    pause.setAttribute("role", "alert");
-    const there = Object.assign(document.createElement("a"), { href: "/login", target: "_blank", textContent: "Log in" });
-    const go = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Continue" });
-    const count = waiting.length === 1 ? "1 file waits" : `${waiting.length} files wait`;
-    pause.append(`Your login has ended, so ${count}. `, there, " in another tab, then ", go);
-    go.addEventListener("click", () => {
-      pause.remove();
-      pause = null;
-      sendNext();
-    });
-    lines.prepend(pause);
-    go.scrollIntoView({ block: "nearest" });
+  /** The login has ended: `count` files more wait until the person has logged in again in another tab, and then `resume`. */
+  function hold(count, resume = () => {}) {
+    if (!pause) {
+      const notice = Object.assign(document.createElement("p"), { className: "notice error" });
+      const there = Object.assign(document.createElement("a"), { href: "/login", target: "_blank", textContent: "Log in" });
+      const go = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: "Continue" });
+      notice.setAttribute("role", "alert");
+      notice.append("", there, " in another tab, then ", go);
+      go.addEventListener("click", async () => {
+        const { resume } = pause;
+        notice.remove();
+        pause = null;
+        for (const one of resume) await one();
+        sendNext();
+      });
+      lines.prepend(notice);
+      pause = { notice, files: 0, resume: [] };
+    }
+    pause.files += count;
+    pause.resume.push(resume);
+    const files = pause.files === 1 ? "1 file waits" : `${pause.files} files wait`;
+    pause.notice.firstChild.data = `Your login has ended, so ${files}. `;
+    pause.notice.scrollIntoView({ block: "nearest" });
   }
 
-  /** Another person is logged in: these files are not theirs. */
-  function stop(next, words) {
+  /** Another person is logged in: these files, and all that wait, are not theirs. */
+  function stop(uploads, words) {
     stopped = words;
-    for (const { line } of [next, ...waiting.splice(0)]) fail(line, words);
+    for (const { line } of [...uploads, ...waiting.splice(0)]) fail(line, words);
   }
 
   function addLine(name) {

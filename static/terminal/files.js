@@ -37,17 +37,22 @@ export async function leave(what, text) {
 /** Upload files and have them opened: `open(paths)` gives a sentence that says what VisiData does now. */
 export async function uploadAndOpen(files, open) {
   let stored = 0;
+  let left = [...files];
   const paths = [];
   try {
-    for (const set of await inSets([...files])) {
+    for (const set of await inSets(left)) {
       const done = await uploadSet(set);
+      left = left.filter((file) => !set.includes(file));
       stored += done.length;
       // Of a set, VisiData opens what it has a loader for, and reads the rest along with that.
       const data = done.filter((one) => one.openable);
       paths.push(...(done.length > 1 && data.length ? data : done.slice(0, 1)).map((one) => one.path));
     }
   } catch (error) {
-    toast(`Nothing was uploaded. ${error.message}`, { tone: "warn", seconds: 12 });
+    const words = `${count(left.length, "file")} not uploaded. `;
+    // After another login of the same person's the Hub takes them; under another person's, none that is left here.
+    if (error.status === 401) toast(`${words}Your login has ended: log in in another tab.`, { ...again(left, open), tone: "warn", seconds: 0 });
+    else toast(words + error.message, { tone: "warn", seconds: error.status === 412 ? 0 : 12 });
   }
   if (!paths.length) return;
   const kept = stored > 1 ? `${count(stored, "file")} are among yours` : `“${paths[0]}” is among your files`;
@@ -55,7 +60,14 @@ export async function uploadAndOpen(files, open) {
   toast(`${kept}. ${await open(paths).catch(failed)}`);
 }
 
-/** Upload a set, one file after the other; gives what was stored. It ends at the first file that fails. */
+function again(files, open) {
+  return { action: "Try again", run: () => uploadAndOpen(files, open) };
+}
+
+/**
+ * Upload a set, one file after the other; gives what was stored. It ends at the first file that fails. Raises where no other
+ * will be taken either: the login has ended, or is another person's.
+ */
 async function uploadSet(set) {
   const done = [];
   const names = set.length > 1 ? set.map((file) => file.name) : [];
@@ -68,6 +80,7 @@ async function uploadSet(set) {
       done.push(await store(file.name, file, names, done[0]?.number));
       if (done.at(-1).note) toast(done.at(-1).note, { tone: "warn", seconds: 20 });
     } catch (error) {
+      if (error.status === 401 || error.status === 412) throw error;
       const rest = set.length - done.length - 1;
       const more = rest ? ` Nor ${rest > 1 ? `were ${count(rest, "file")} that belong` : "was the file that belongs"} to it.` : "";
       toast(`“${file.name}” was not uploaded.${more} ${error.message}`, { tone: "warn", seconds: 12 });

@@ -98,6 +98,8 @@ async def test_an_upload_of_one_persons_page_does_not_reach_another_ones_home(
         assert answer.status == 412
         assert "bob@example.org is logged in" in answer.json["detail"]
     assert await site.hub.homes.list(str(bob.id)) == []
+    await browser.send("PUT", "/files/upload/secret.csv", data=b"Bob's")
+    assert (await browser.get(f"/files/get/secret.csv?login={page}")).status == 412, "nor does its link fetch his file"
 
 
 async def test_a_terminal_and_a_list_of_one_persons_page_are_refused_under_another_login(
