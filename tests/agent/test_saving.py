@@ -10,6 +10,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -251,6 +252,26 @@ async def test_the_first_screen_of_a_workbook_or_an_archive_never_takes_its_plac
         assert (home / name).read_bytes() == before
 
 
+async def test_a_file_is_taken_out_of_an_archive_whole_or_not_at_all(home: Path) -> None:
+    with zipfile.ZipFile(home / "files.zip", "w") as archive:
+        archive.writestr("good.csv", "new")
+        archive.writestr("../bad.csv", "new" * 100)
+    packed = (home / "files.zip").read_bytes()
+    (home / "files.zip").write_bytes(packed.replace(b"newnew", b"nawnew", 1))  # Its checksum is wrong now.
+    for name in ("good.csv", "bad.csv"):
+        (home / name).write_text("old")
+    async with session(home, "files.zip") as (_, screen):
+        await screen.shows("good.csv")
+        await screen.type("gsgx")
+        for _ in range(2):
+            await screen.shows("exists. overwrite?")
+            await screen.type("y")
+        await screen.shows("Bad CRC-32")
+        await until(lambda: (home / "good.csv").read_text() == "new", "the good one is replaced")
+    assert (home / "bad.csv").read_text() == "old"
+    assert files(home) == ["bad.csv", "cities.csv", "files.zip", "good.csv"]
+
+
 async def test_some_rows_of_a_file_do_not_replace_it_unasked(home: Path) -> None:
     async with session(home, "cities.csv") as (_, screen):
         await screen.shows("Köln", "3 rows")
@@ -361,7 +382,7 @@ async def test_changes_of_a_database_that_is_locked_are_kept(home: Path) -> None
             await screen.type(COMMIT)
             await screen.shows("really change 1 values?")
             await screen.type("y")
-            await screen.shows("database is locked", "[M]")
+            await screen.shows("locked", "[M]")
             database.rollback()
             await screen.type(COMMIT)
             await screen.shows("really change 1 values?")
@@ -392,8 +413,14 @@ async def test_a_save_can_be_interrupted_and_quitting_waits_for_it(home: Path) -
         await screen.shows("quit once out.slow is saved?")
         await screen.type("y")
         await screen.shows("waiting for the save")
+        await screen.type("\x03")
+        await screen.shows("not quit; the save goes on")
+        await screen.type("gq")
+        await screen.shows("quit once out.slow is saved?")
+        await screen.type("y")
+        await screen.shows("waiting for the save")
         (home / "go").touch()
-        await screen.shows("exit VisiData")
+        await screen.shows("exit VisiData (nothing modified)")
         assert (home / "out.slow").read_text() == "first half, second half"
         await screen.type("y")
         assert (await agent.ending())["reason"] == "quit"

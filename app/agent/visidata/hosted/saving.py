@@ -19,7 +19,16 @@ from typing import Any
 from visidata import UNLOADED, BaseSheet, Path, VisiData, vd  # type: ignore[import-not-found]  # In the sessions' Python alone.
 from visidata import save as savers
 
-from . import load_records, save_database, save_dialog, save_names, save_questions, save_stop, saving_commands
+from . import (
+    load_records,
+    save_database,
+    save_dialog,
+    save_extracts,
+    save_names,
+    save_questions,
+    save_stop,
+    saving_commands,
+)
 from .save_draft import ChangedMeanwhile, Draft, Fingerprint, fingerprint, sweep
 from .save_questions import Facts, Unloaded
 
@@ -33,6 +42,7 @@ def install() -> None:
     load_records.install()
     save_names.install()
     saving_commands.install(SAVES)
+    save_extracts.install(SAVES, _records())
     save_stop.install(SAVES, lambda text: vd.status(text, priority=2))
     VisiData.api(saveSheets)
     VisiData.api(save_vdj)
