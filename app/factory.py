@@ -34,6 +34,7 @@ from app.terminal.terminal import Terminals
 from app.web import account, admin, api, auth, backpressure, errors, files, health, security, sessions, static, terminal
 from app.web.context import Hub, SweepControl
 from app.web.live import LiveLists
+from app.web.remembered import Remembered
 from app.web.shown import ago, count, exact
 
 HAND_OVER = 2.0  # Seconds for the manager to end its tasks and to release its leases; it bounds each by itself.
@@ -75,6 +76,7 @@ def create_app(
     accounts = Accounts(settings, mailer, tasks, hasher)
     managers: list[Manager] = []  # One, once the Hub serves.
     terminals = Terminals()
+    remembered = Remembered()
 
     def synced() -> float | None:
         return managers[0].synced if managers else None
@@ -90,7 +92,7 @@ def create_app(
         homes=Homes(settings.data_dir / "homes", settings.max_upload, settings.max_home),
         changes=Changes(),
         live=LiveLists(services.queue),
-        watch=LoginWatch(),
+        watch=LoginWatch(remembered.forget, remembered.forget_closed),
         terminals=terminals,
         where=where,
         synced=synced,
@@ -102,6 +104,7 @@ def create_app(
             foreign=lambda: sum(manager.runtime.foreign_runs for manager in managers),
         ),
         outage=lambda: database.health.away_for,
+        remembered=remembered,
     )
     app.extensions["hub"] = hub
     app.jinja_env.globals["hub_warnings"] = hub.warnings

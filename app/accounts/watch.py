@@ -20,9 +20,16 @@ CHECK_EVERY = 3.0  # Seconds: how late a lost notification is made good.
 
 
 class LoginWatch:
-    """What is open, by the id of the login or API token that proves it."""
+    """What is open, by the id of the login or API token that proves it.
 
-    def __init__(self) -> None:
+    `forget` is called for each that may have ended, open here or not, and `forget_all` when that may have been missed.
+    """
+
+    def __init__(
+        self, forget: Callable[[UUID], None] = lambda _: None, forget_all: Callable[[], None] = lambda: None
+    ) -> None:
+        self._forget = forget
+        self._forget_all = forget_all
         self._open: dict[UUID, list[Callable[[], None]]] = {}
         self._check_now = asyncio.Event()
 
@@ -42,11 +49,13 @@ class LoginWatch:
     def hear(self, proof: str) -> None:
         """This login or token may have ended."""
         with contextlib.suppress(ValueError):
+            self._forget(UUID(proof))
             if UUID(proof) in self._open:
                 self._check_now.set()
 
     def check_now(self) -> None:
         """Notifications may have been missed."""
+        self._forget_all()
         self._check_now.set()
 
     async def run(self) -> None:
@@ -72,5 +81,6 @@ class LoginWatch:
         good = {row["id"] for row in rows}
         for proof in proofs:
             if proof not in good:
+                self._forget(proof)
                 for end in self._open.pop(proof, ()):
                     end()

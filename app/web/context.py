@@ -19,6 +19,7 @@ from app.sessions.service import Sessions
 from app.settings import Settings
 from app.terminal.terminal import Terminals
 from app.web.live import LiveLists
+from app.web.remembered import Remembered
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Hub:
     ready: Callable[[], bool]
     sweep: SweepControl
     outage: Callable[[], float | None]
+    remembered: Remembered
     warnings: list[str] = field(default_factory=list)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -22,7 +22,7 @@ from quart_auth import AuthUser, QuartAuth, current_user, login_user, logout_use
 
 from app.accounts.logins import How, Login, Why
 from app.accounts.models import Account
-from app.errors import NotLoggedIn, OtherLogin
+from app.errors import DatabaseOutage, NotLoggedIn, OtherLogin
 from app.web.backpressure import BoundedBody
 from app.web.context import hub
 
@@ -129,13 +129,22 @@ async def log_out() -> None:
         return response
 
 
-async def by_cookie() -> tuple[Login, Account] | None:
-    """The login that the request's cookie names, where it has not ended."""
+async def by_cookie(*, in_outage: bool = False) -> tuple[Login, Account] | None:
+    """The login that the request's cookie names, where it has not ended.
+
+    With `in_outage`, while Postgres is away, one that this replica remembers.
+    """
     try:
         login_id = UUID((current_user.auth_id or "").partition(":")[2])
     except ValueError:
         return None
-    return await hub().accounts.logins.get(login_id)
+    try:
+        return await hub().accounts.logins.get(login_id)
+    except DatabaseOutage:
+        named = hub().remembered.get_login(login_id, hub().outage()) if in_outage else None
+        if named is None:
+            raise
+        return named
 
 
 async def check_page() -> None:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from werkzeug.exceptions import NotFound as NoSuchAddress
 
 from app.accounts.models import Account
 from app.accounts.service import SEEN_EVERY
-from app.errors import Forbidden, NotLoggedIn
+from app.errors import DatabaseOutage, Forbidden, NotLoggedIn
 from app.web import limits, logins
 from app.web.context import hub
 from app.web.origin import check_host, foreign
@@ -66,6 +67,12 @@ def by_token(view: View) -> View:
 def by_cookie_or_token(view: View) -> View:
     """Marks a WebSocket as proved by a login cookie or by an API token. It says itself, in a close code, who is nobody."""
     view.hub_by_either = True  # type: ignore[attr-defined]
+    return view
+
+
+def in_outage(view: View) -> View:
+    """Marks a view that also answers while Postgres is away, for logins that this replica remembers."""
+    view.hub_in_outage = True  # type: ignore[attr-defined]
     return view
 
 
@@ -169,13 +176,14 @@ async def _account(view: object, authorization: str | None) -> None:
             return
         if hasattr(view, "hub_by_token"):
             return
-    if (named := await logins.by_cookie()) is None:
+    if (named := await logins.by_cookie(in_outage=hasattr(view, "hub_in_outage"))) is None:
         return
     g.login, g.account = named
     g.proof = g.login.id
     limits.spend_account(g.account.id)
     if g.account.last_seen is None or datetime.now(UTC) - g.account.last_seen > SEEN_EVERY:
-        await accounts.seen(g.account, g.login)
+        with contextlib.suppress(DatabaseOutage):  # It is written the next time.
+            await accounts.seen(g.account, g.login)
 
 
 async def until_logged_out() -> None:

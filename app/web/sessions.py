@@ -7,6 +7,7 @@ changed it. Parses, calls one service, renders.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from functools import partial
@@ -17,7 +18,7 @@ from quart import Blueprint, Response, flash, g, render_template, request, strea
 from quart.typing import ResponseReturnValue
 
 from app.accounts.models import Account
-from app.errors import BadInput, HubError, LimitReached
+from app.errors import BadInput, DatabaseOutage, HubError, LimitReached
 from app.files import samples
 from app.files.names import openable, parse_path
 from app.sessions.models import Session, Source
@@ -36,6 +37,7 @@ MOST_OFFERED = 200  # Files in the form. One that is not among them is opened fr
 HEARTBEAT = 20.0  # Seconds between two signs of life on a quiet stream: load balancers cut silent ones at 60.
 REFRESH = 60.0  # Seconds after which a list is rendered again in any case: relative times move on.
 GATHER = 0.05  # Seconds in which changes that come together are sent together.
+OUTAGE_POLL = 5.0  # Seconds between two tries to render a list while Postgres is away.
 QUEUE_POLL = 2.0  # Seconds between two looks at the queue, while a list shows a place in it.
 SOON_POLL = (
     5.0  # Seconds between two looks at a session that is about to be stopped: input keeps it, wherever it comes from.
@@ -135,9 +137,14 @@ async def _events(account: Account, who: Identity) -> AsyncIterator[bytes]:
         services.watch.open(g.proof, changes.close),
     ):
         while changes.open():
-            if account.guest:
-                await services.accounts.seen(account)  # A guest who looks on is there.
-            page = await shared.get(since, partial(_live_page, account))
+            try:
+                if account.guest:
+                    await services.accounts.seen(account)  # A guest who looks on is there.
+                page = await shared.get(since, partial(_live_page, account))
+            except DatabaseOutage:
+                yield b": the database does not answer\n\n"
+                await changes.wait(OUTAGE_POLL)  # All are announced as changed when it is back.
+                continue
             if page.html != sent:
                 yield b"".join(b"data: " + line.encode() + b"\n" for line in page.html.splitlines()) + b"\n"
                 sent, sent_at = page.html, clock()
@@ -151,9 +158,10 @@ async def _events(account: Account, who: Identity) -> AsyncIterator[bytes]:
                     await asyncio.sleep(GATHER)
                     break
                 # Nothing was announced. The queue moves when others' sessions start, and input is not announced.
-                if page.positions and await services.live.have_moved(page.positions, clock() - QUEUE_POLL / 2):
-                    since = clock() - QUEUE_POLL / 2
-                    break
+                with contextlib.suppress(DatabaseOutage):
+                    if page.positions and await services.live.have_moved(page.positions, clock() - QUEUE_POLL / 2):
+                        since = clock() - QUEUE_POLL / 2
+                        break
                 if page.ends_soon or clock() >= refresh_at:
                     since = clock() - SOON_POLL / 2  # What another stream has just rendered will do.
                     break

@@ -14,8 +14,10 @@ from typing import Any, Literal
 from quart import Blueprint, Quart, Request, Websocket, g, jsonify, render_template, request, websocket
 from quart.typing import ResponseReturnValue
 
+from app.accounts.logins import Login
+from app.accounts.models import Account
 from app.aio import cancel_and_wait
-from app.errors import BadInput, NotFound, OtherLogin
+from app.errors import BadInput, DatabaseOutage, NotFound, OtherLogin
 from app.numbers import seconds, whole_number
 from app.sessions.models import Session
 from app.sessions.state import AT_REST, State
@@ -25,7 +27,7 @@ from app.terminal.terminal import LEAVING, Terminals, TerminalTarget
 from app.web.context import hub
 from app.web.limits import TERMINALS, limited
 from app.web.logins import check_socket
-from app.web.security import by_cookie_or_token, maybe_me, me, until_logged_out
+from app.web.security import by_cookie_or_token, in_outage, maybe_me, me, until_logged_out
 from app.web.sessions import show
 from app.web.shown import Shown
 from app.web.sockets import Direct, direct
@@ -35,9 +37,25 @@ blueprint = Blueprint("terminal", __name__, url_prefix="/sessions")
 MOST_WAIT = 30.0  # Seconds that a request may wait for a state; below every load balancer's limit.
 
 
+async def _get(account: Account, session_id: str) -> Session:
+    """The account's session; while Postgres is away, as this replica remembers it for this browser."""
+    login: Login | None = g.login
+    try:
+        session = await hub().sessions.get(account.id, session_id)
+    except DatabaseOutage:
+        found = hub().remembered.get_session(login.id, session_id, hub().outage()) if login else None
+        if found is None:
+            raise
+        return found
+    if login is not None and session.state is State.RUNNING:
+        hub().remembered.note(login, account, session)
+    return session
+
+
 @blueprint.get("/<session_id>")
+@in_outage
 async def page(session_id: str) -> ResponseReturnValue:
-    session = await hub().sessions.get(me().id, session_id)
+    session = await _get(me(), session_id)
     g.inline_styles = True  # xterm.js's DOM renderer writes style elements; without them the screen is black.
     return await render_template(
         "terminal.html",
@@ -135,6 +153,7 @@ def _translated() -> Iterator[None]:
 
 
 @by_cookie_or_token
+@in_outage
 @limited(TERMINALS)
 async def tty(session_id: str) -> None:
     offered = websocket.requested_subprotocols
@@ -158,12 +177,15 @@ async def tty(session_id: str) -> None:
         return
     try:
         await check_socket()
-        session = await hub().sessions.get(account.id, session_id)
+        session = await _get(account, session_id)
     except OtherLogin as error:
         await websocket.close(4403, error.message[:100])
         return
     except NotFound:
         await websocket.close(4404, "There is no such session among yours.")
+        return
+    except DatabaseOutage:
+        await websocket.close(1012, "The Hub's database does not answer. Come back.")
         return
     if session.state is not State.RUNNING or session.address is None or session.credential is None:
         await websocket.close(4409, f"The session is not running: {session.state_text.lower()}.")
@@ -191,7 +213,8 @@ async def tty(session_id: str) -> None:
     )
     watching = asyncio.create_task(until_logged_out(), name="watch login")
     try:
-        done, _ = await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
+        with hub().remembered.open(g.proof):
+            done, _ = await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
         if serving not in done:
             viewer.farewell = (4401, "Your login has ended.")
         for task in done:

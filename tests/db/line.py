@@ -29,18 +29,30 @@ class Line:
         self._whole.set()
 
     async def _serve(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        await self._whole.wait()
-        there, forth = await asyncio.open_unix_connection(self._path)
-        self._tasks.spawn("answers", self._carry(there, back))
-        await self._carry(here, forth)
+        try:
+            await self._whole.wait()
+            there, forth = await asyncio.open_unix_connection(self._path)
+            self._tasks.spawn("answers", self._carry(there, back))
+            await self._carry(here, forth)
+        finally:
+            await _close(back)
 
     async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := await source.read(65536):
                 await self._whole.wait()
                 target.write(data)
                 await target.drain()
-        target.close()
+        except OSError:
+            pass
+        finally:
+            await _close(target)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager

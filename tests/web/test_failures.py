@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psutil
@@ -150,7 +151,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 async def test_while_postgres_is_away_people_are_told_and_when_it_is_back_all_goes_on(
     settings: Settings, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serve(dataclasses.replace(settings, database_url=server.url)) as site:
+    async with serve(dataclasses.replace(settings, database_url=server.url)) as site, AsyncExitStack() as stack:
         account, ada = await site.person("ada@example.org")
         session_id = (await ada.post("/sessions", {"name": "Penguins", "open": "1"})).location.rpartition("/")[2]
         await site.until_state(account.id, session_id, "running")
@@ -159,6 +160,8 @@ async def test_while_postgres_is_away_people_are_told_and_when_it_is_back_all_go
             while await Row.exists().where(Row.lease_by.is_not_null() | Row.due_at.is_not_null()):
                 await asyncio.sleep(0.01)
 
+        live = await stack.enter_async_context(ada.stream("/sessions/events"))
+        assert b"Penguins" in await live.receive()
         await server.die()
         page = await ada.get("/sessions")
         assert page.status == 503
@@ -192,6 +195,11 @@ async def test_while_postgres_is_away_people_are_told_and_when_it_is_back_all_go
         assert "Running" in page.text
         assert (await ada.get("/readyz")).text == "ready\n"
         assert "hub_database_up 1" in (await ada.get("/metrics")).text
+        await ada.post(f"/sessions/{session_id}/rename", {"name": "Renamed"})
+        async with asyncio.timeout(30):
+            while b"Renamed" not in await live.receive():
+                pass  # The same live list has outlived the outage.
+        await live.disconnect()
         await ada.post(f"/sessions/{session_id}/stop", {})
         async with asyncio.timeout(60):  # The manager tries again by itself, waiting longer each time.
             while (await site.hub.sessions.get(account.id, session_id)).state != "stopped":
