@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agent_run import until
 from hosted_visidata import CASES, OPEN_ALL, Opened, open_files, run_script
+from test_visidata import INTO_CELLS, folder, home, start
+
+__all__ = ["folder", "home"]  # Fixtures.
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ vd.loadConfigAndPlugins(AttrDict())
 for name, target in zip(sys.argv[1::2], sys.argv[2::2]):
     sheet = vd.openSource("./" + name)
     vd.sync(sheet.ensureLoaded())
-    getattr(vd, "save_" + target.rpartition(".")[2])(Path(target), sheet)
+    vd.sync(vd.saveSheets(Path(target), sheet, confirm_overwrite=False))
 """
 
 
@@ -90,19 +94,19 @@ def test_a_save_is_utf_8_with_the_delimiter_that_was_read(tmp_path: Path) -> Non
     (tmp_path / "late.csv").write_bytes(b"n,city\n" + b"1,Bonn\n" * 20000 + b"2,K\xf6ln\n")
     saves = {
         "semicolon.csv": "semicolon-again.csv",
-        "encoding-cp1252.csv": "encoding-cp1252.csv",
+        "encoding-cp1252.csv": "western.csv",
         "encoding-utf16le-bom.csv": "wide.csv",
         "lines-lone-cr.tsv": "lone-cr.csv",
         "escapes.json": "escapes.csv",
-        "late.csv": "late.csv",
+        "late.csv": "late-again.csv",
     }
     run_script(tmp_path, SAVE, *(name for pair in saves.items() for name in pair))
     assert (tmp_path / "semicolon-again.csv").read_text() == "Name;Ort;Betrag\nAda;Köln;1.234,56\nBob;Bonn;7,00\n"
-    assert (tmp_path / "encoding-cp1252.csv").read_text() == "Städte,Größe €\nKöln,“1”\nSão Paulo,3\n"
+    assert (tmp_path / "western.csv").read_text() == "Städte,Größe €\nKöln,“1”\nSão Paulo,3\n"
     assert (tmp_path / "wide.csv").read_text().splitlines() == ["Städte,Größe €", "Köln,“1”", "Łódź,2", "São Paulo,3"]
     assert (tmp_path / "lone-cr.csv").read_bytes() == b'id,note\r\n1,"one\rtwo"\r\n2,"three\r"\r\n3,last\r\n'
     assert (tmp_path / "escapes.csv").read_text() == "text,whole\na � lone half,😀\n"
-    assert (tmp_path / "late.csv").read_text().endswith("\n1,Bonn\n2,Köln\n")
+    assert (tmp_path / "late-again.csv").read_text().endswith("\n1,Bonn\n2,Köln\n")
 
 
 def test_what_the_person_sets_is_not_guessed(tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ print(json.dumps(problems))
 
 def test_a_zstandard_file_is_read_to_its_end_and_vds_opens_again(tmp_path: Path) -> None:
     (tmp_path / "semicolon.csv").write_bytes((CASES / "semicolon.csv").read_bytes())
-    run_script(tmp_path, SAVE.replace('target.rpartition(".")[2]', '"vds"'), "semicolon.csv", "kept.vds.zst")
+    run_script(tmp_path, SAVE, "semicolon.csv", "kept.vds.zst")
     script = "import sys, zstandard\nopen('two.csv.zst', 'wb').write(zstandard.compress(b'n\\n1\\n') + zstandard.compress(b'2\\n'))"
     run_script(tmp_path, script)
     kept, two = open_files(tmp_path, ["kept.vds.zst", "two.csv.zst"])
@@ -308,3 +312,45 @@ def test_a_file_that_is_not_there_opens_its_folder_and_says_so(tmp_path: Path) -
 
 def test_a_database_without_its_log_says_what_may_be_missing(cases: dict[str, Opened]) -> None:
     assert any("wal-left-behind.sqlite-wal" in said for said in cases["wal-left-behind.sqlite"].said)
+
+
+# In a session
+
+
+async def test_what_a_person_sees_of_a_file_that_is_missing_or_half_loaded(folder: Path, home: Path) -> None:
+    (home / "many.csv").write_text("n,text\n" + "".join(f"{number},some text\n" for number in range(2_000_000)))
+    async with start(folder, home, "gone.csv") as agent:
+        client = await agent.client(size=(120, 30))
+        await client.see("there is no file gone.csv", "many")  # At the start: the folder instead.
+        await client.type("o./gone too.csv\r")
+        await client.see("there is no file gone too.csv")
+        await client.type("omany.csv\r")
+        await client.see("many|")
+        await client.type("\x03")
+        await client.see("stopped: only")
+        await client.type("jjk")  # It stays there whatever is done.
+        await client.type("F")
+        await client.see("percent")
+        await client.type("q")
+        await client.see("stopped: only")
+        (home / "many.csv").write_text("n,text\n1,all of it\n")
+        await client.type("\x12")
+        await client.see("all of it")
+        await client.type("qj")
+        (home / "cities.csv").unlink()
+        await client.type("\r")
+        await client.see("there is no file cities.csv any more")
+
+
+async def test_text_pasted_with_carriage_returns_leaves_none_in_the_cells(folder: Path, home: Path) -> None:
+    async with start(folder, home, "cities.csv") as agent:
+        client = await agent.client()
+        await client.see("Köln")
+        (home / ".cache/visidata-hub/clipboard").write_bytes(b"Bonn\t330000\r\nGera\t93000\r\n")
+        await client.type(INTO_CELLS)
+        await client.see("330000", "93000")
+        await client.type("\x13")
+        await client.see("save to")
+        await client.type("\x01\x0bpasted.csv\r")
+        await until(lambda: (home / "pasted.csv").exists(), "it is saved")
+    assert (home / "pasted.csv").read_bytes().count(b"\r") == 4  # Those of the csv's own line ends.

@@ -24,7 +24,9 @@ def copy() -> None:
 def paste() -> None:
     try:
         with open(os.path.expanduser(LEFT_BY_THE_PAGE), "rb") as file:  # noqa: PTH111, PTH123  (pathlib is slow to import)
-            sys.stdout.buffer.write(file.read())
+            text = file.read()
+            # A carriage return would become part of a cell.
+            sys.stdout.buffer.write(text.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
     except OSError:
         return  # Nothing has been left there.
 

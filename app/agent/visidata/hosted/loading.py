@@ -124,14 +124,15 @@ def guess_csv(vd, p):  # type: ignore[no-untyped-def]
 def save_csv(vd, p, sheet):  # type: ignore[no-untyped-def]
     """A csv that was read with semicolons is saved with semicolons."""
     shape = getattr(sheet, "text_shape", None)
-    options = ("csv_delimiter", "delimiter")
-    if not isinstance(shape, sniffing.CsvShape) or any(encodings.is_set(option, sheet, p) for option in options):
+    names = ("csv_delimiter", "delimiter")
+    path = p.options._obj  # The path that a draft stands for.
+    if not isinstance(shape, sniffing.CsvShape) or any(encodings.is_set(name, sheet, path) for name in names):
         return _save_csv(vd, p, sheet)
-    vd.options.set("csv_delimiter", shape.delimiter, p, cmdlog=False)
+    vd.options.set("csv_delimiter", shape.delimiter, path, cmdlog=False)
     try:
         return _save_csv(vd, p, sheet)
     finally:
-        vd._options["csv_delimiter"].pop(vd._options.objname(p), None)
+        vd._options["csv_delimiter"].pop(vd._options.objname(path), None)
         vd.options._cache.clear()
 
 

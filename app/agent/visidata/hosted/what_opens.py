@@ -90,7 +90,7 @@ def _missing(path: Any, filetype: str | None, create: bool) -> Any:
         return vd.open_dir(folder)
     if isinstance(vd.activeSheet, DirSheet):
         vd.activeSheet.reload()
-        vd.fail(f"{text} any more; the list was read again")
+        vd.fail(f"there is no file {path.name} any more; the list was read again")
     return None
 
 
