@@ -98,6 +98,7 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await shoot(page, "login-link")
         await page.context.clear_cookies()
         await page.get_by_role("button", name="Log in", exact=True).click()
+        await expect(page.get_by_role("alert")).to_be_visible()
         await shoot(page, "login-without-cookies")
         await page.get_by_role("button", name="Log in", exact=True).click()
         await expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
@@ -304,7 +305,7 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await shoot(page, "terminal-part-missing")
         await page.unroute(missing)
         held: list[Route] = []
-        await page.route(missing, held.append)
+        await page.route(missing, lambda route: held.append(route))
         await page.goto(running, wait_until="commit")
         await expect(page.locator("#slow")).to_be_visible(timeout=30_000)
         await shoot(page, "terminal-slow")

@@ -95,10 +95,15 @@ async def test_on_a_shared_computer_what_one_person_left_open_does_nothing_for_t
 
     def note(request: Request) -> None:
         asks = request.method == "PUT" or request.url.endswith("/state") or "/sessions/events" in request.url
-        if asks and "hub-login" not in request.headers and "login=" not in request.url:
+        if (
+            (asks or "hx-request" in request.headers)
+            and "hub-login" not in request.headers
+            and "login=" not in request.url
+        ):
             unmarked.append(request.url)
 
     terminal.on("request", note)
+    first.on("websocket", lambda socket: None if "login=" in socket.url else unmarked.append(socket.url))
     await log_in(first, url, ada.email, PASSWORD)
     await expect(first.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
     session = await create_and_open(first, url, "sample:penguins.csv")

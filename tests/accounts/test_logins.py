@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import re
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+import piccolo_migrations
 from app.__main__ import user_reset
 from app.accounts.logins import How, Why
 from app.accounts.models import Account
@@ -267,3 +270,22 @@ async def _database(settings: Settings) -> AsyncIterator[None]:
     await database.start()
     yield
     await database.stop()
+
+
+# Accounts of before
+
+
+async def test_addresses_that_were_kept_in_other_spellings_are_found_after_the_update(
+    accounts: Accounts, database: Database
+) -> None:
+    """Of two accounts whose addresses look the same, both stay as they are, for an administrator to decide."""
+    migration = next(Path(piccolo_migrations.__path__[0]).glob("*_ended_logins.py"))
+    one_spelling = importlib.import_module(f"piccolo_migrations.{migration.stem}").ONE_SPELLING
+    for email in ("zoe\u0308@example.org", "\uff41da@example.org", "bob@example.org", "bo\uff42@example.org", None):
+        await User.raw(
+            "INSERT INTO users (id, email, admin, login_epoch) VALUES (gen_random_uuid(), {}, false, 0)", email
+        )
+    await User.raw(one_spelling.replace("{", "{{").replace("}", "}}"))
+    emails = {account.email for account in await accounts.list()}
+    assert emails == {"zo\u00eb@example.org", "ada@example.org", "bob@example.org", "bo\uff42@example.org", None}
+    assert await accounts.find("ZOE\u0308@example.org") is not None
