@@ -186,6 +186,8 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await shoot(page, "sessions-delete")
         await page.goto(f"{url}/sessions/{stopped}/delete")
         await shoot(page, "sessions-delete-plain")
+        await page.goto(f"{url}/sessions/{stopped}/stop")
+        await shoot(page, "sessions-stop-plain")
         await page.goto(f"{url}/sessions")
         devtools = await page.context.new_cdp_session(page)
         await devtools.send("Network.enable")
