@@ -207,6 +207,23 @@ async def test_a_request_that_comes_too_early_is_sent_again_and_its_notice_is_in
     await expect(row(page, "First")).to_contain_text("Stopped")
 
 
+async def test_a_terminal_page_waits_where_the_hub_has_had_too_many_requests(
+    url: str, ada: Person, browse: Browse
+) -> None:
+    session_id = await ada.create(name="First", source={"sample": "penguins.csv"})
+    await ada.api.post(f"/api/v1/sessions/{session_id}/stop")
+    await ada.reaches(session_id, "stopped")
+    page = await browse(ada)
+    await page.goto(f"{url}/sessions/{session_id}")
+    problem = {"status": 429, "headers": {"Retry-After": "2"}, "json": {"detail": "Too many requests."}}
+    for path in ("start", "state*"):
+        await page.route(f"**/sessions/{session_id}/{path}", lambda route: route.fulfill(**problem), times=1)
+    await page.get_by_role("button", name="Start again").click()
+    await expect(page.locator("#toasts")).to_contain_text("Too many requests. Trying again in 2 seconds.")
+    await expect(page.locator("#status")).to_contain_text("Too many requests: asking again")
+    await Terminal(page).is_connected()
+
+
 async def test_a_change_in_one_tab_shows_in_the_other(url: str, ada: Person, browse: Browse) -> None:
     here = await browse(ada)
     there = await here.context.new_page()

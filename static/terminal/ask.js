@@ -1,6 +1,6 @@
 /** Asks the Hub for something, other than by the WebSocket. */
 
-import { page } from "./words.js";
+import { count, page, toast } from "./words.js";
 
 const MAX_WAIT = 60; // Seconds. A longer wait is for the person to decide about.
 const MAX_RETRIES = 3;
@@ -14,6 +14,7 @@ export async function patientFetch(address, options) {
     const answer = await fetch(address, { ...options, headers: { ...options?.headers, ...OURS } });
     const wait = answer.status === 429 ? Number(answer.headers.get("Retry-After") ?? 0) : 0;
     if (!(wait > 0 && wait <= MAX_WAIT) || tries === MAX_RETRIES) return answer;
+    toast(`Too many requests. Trying again in ${count(wait, "second")}.`, { tone: "warn", seconds: wait });
     await new Promise((later) => setTimeout(later, wait * 1000));
   }
 }

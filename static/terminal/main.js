@@ -217,6 +217,13 @@ async function askState() {
       if (answer.status === 401) return loggedOut();
       if (answer.status === 412) return otherLogin();
       if (answer.status === 403 || answer.status === 404) return gone();
+      if (answer.status === 429) {
+        const wait = Number(answer.headers.get("Retry-After")) || 5;
+        show("reconnecting", "Too many requests: asking again", "warn", `in ${wait} s`);
+        await new Promise((later) => setTimeout(later, wait * 1000));
+        if (asking.signal.aborted) return;
+        continue;
+      }
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       found = await answer.json();
     } catch {
