@@ -115,6 +115,11 @@ def source_path(sheet: Any) -> SystemPath | None:
     return SystemPath(os.path.realpath(source))
 
 
+def original(sheet: Any) -> Any:
+    """The sheet whose rows a copy for `saveCols` has; else the sheet itself."""
+    return getattr(sheet, "hub_original", None) or sheet
+
+
 def is_index(sheet: Any) -> bool:
     """Whether a sheet lists the parts of its file instead of the file's contents."""
     if isinstance(sheet, MacroSheet) or source_path(sheet) is None:

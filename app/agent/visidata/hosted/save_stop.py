@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .save_draft import Draft
 
+_HANDLED = b"\xff"  # No signal has this number.
 GIVEN_UP = "The save of"  # `app.agent.endings` knows the sentence by its beginning.
 
 
@@ -95,24 +96,28 @@ def install(saves: RunningSaves, say: Callable[[str], None]) -> None:
         return
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
-    signal.signal(signal.SIGHUP, lambda number, frame: None)  # The thread below acts: this one may be blocked.
+    # Each signal writes one byte at once, which the thread below reads, and one more once this thread is free to handle
+    # it: another program in this process, such as an event loop, may take the first way for itself.
+    signal.signal(signal.SIGHUP, lambda number, frame: os.write(theirs, _HANDLED))
     signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(ours, saves, say), name="stop", daemon=True).start()
 
 
 def _watch(pipe: int, saves: RunningSaves, say: Callable[[str], None]) -> None:
-    waiting = False
+    signalled = handled = 0
     while True:
-        for number in os.read(pipe, 64):
-            if number != signal.SIGHUP:
+        for byte in os.read(pipe, 64):
+            before = max(signalled, handled)
+            signalled += byte == signal.SIGHUP
+            handled += byte == _HANDLED[0]
+            if max(signalled, handled) == before:
                 continue
             names = saves.names()
             if not names:
                 die()
-            if waiting:
+            if before:
                 saves.discard_drafts()
                 die(f"{GIVEN_UP} {', '.join(names)} took too long and was given up: the file is as it was before.")
-            waiting = True
             threading.Thread(target=_end_after, args=(saves,), name="stop after saves", daemon=True).start()
             with contextlib.suppress(Exception):
                 say(f"this session stops as soon as {', '.join(names)} is saved")

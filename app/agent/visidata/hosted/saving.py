@@ -12,11 +12,10 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path as SystemPath
 from typing import Any
 
-from visidata import UNLOADED, BaseSheet, Path, VisiData, vd  # type: ignore[import-not-found]  # In the sessions' Python alone.
+from visidata import UNLOADED, Path, VisiData, vd  # type: ignore[import-not-found]  # In the sessions' Python alone.
 from visidata import save as savers
 
 from . import (
@@ -24,17 +23,17 @@ from . import (
     save_database,
     save_dialog,
     save_extracts,
+    save_facts,
     save_names,
     save_questions,
     save_stop,
     saving_commands,
 )
 from .save_draft import ChangedMeanwhile, Draft, Fingerprint, fingerprint, sweep
-from .save_questions import Facts, Unloaded
+from .save_facts import Job
 
 SAVES = save_stop.RunningSaves()
 _ADDS_TO_DATABASE = ("save_sqlite", "save_db")
-_SAME_FORMAT = {"htm": "html", "ndjson": "jsonl", "ldjson": "jsonl", "db": "sqlite", "sqlite3": "sqlite"}
 
 
 def install() -> None:
@@ -46,19 +45,6 @@ def install() -> None:
     save_stop.install(SAVES, lambda text: vd.status(text, priority=2))
     VisiData.api(saveSheets)
     VisiData.api(save_vdj)
-
-
-@dataclass
-class Job:
-    """One file of a save."""
-
-    given: Any  # VisiData's Path.
-    sheets: tuple[Any, ...]
-    expected: Fingerprint | None = None  # The state of the file that the user was asked about.
-
-    @property
-    def target(self) -> SystemPath:
-        return SystemPath(os.path.realpath(self.given))
 
 
 class DraftPath(Path):  # type: ignore[misc]
@@ -105,7 +91,9 @@ def saveSheets(vd: Any, givenpath: Any, *vsheets: Any, confirm_overwrite: bool =
     if busy:
         vd.fail(f"{busy[0]} is being saved: wait for that")
     before = _threads_before(vsheets)
-    whole = _ask_to_wait(vd, [sheet for thread, sheet in before if thread in load_records.loads(_original(sheet))])
+    whole = _ask_to_wait(
+        vd, [sheet for thread, sheet in before if thread in load_records.loads(load_records.original(sheet))]
+    )
     if not whole:
         before = []
     _ask(vd, givenpath, jobs, filetype, saver, confirm=confirm_overwrite, whole=whole)
@@ -229,7 +217,7 @@ def _ask(
             if load_records.is_index(sheet) and load_records.source_path(sheet) == job.target:
                 parts = len(sheet.rows)
                 vd.fail(save_questions.index_refusal(job.given.name, parts, save_names.of_index(sheet)))
-        facts = _facts(job, filetype, adds=saver.__name__ in _ADDS_TO_DATABASE, whole=whole)
+        facts = save_facts.gather(job, filetype, adds=saver.__name__ in _ADDS_TO_DATABASE, whole=whole)
         lost += save_questions.losses(facts)
         if job.expected is not None:
             existing.append(job)
@@ -262,76 +250,12 @@ def _without_asking(vd: Any, jobs: list[Job], lost: list[str], *, confirm: bool)
             vd.fail(f"{job.given.name} exists; in a batch, overwriting cannot be confirmed")
 
 
-def _facts(job: Job, filetype: str, *, adds: bool, whole: bool) -> Facts:
-    unloaded = tuple(one for sheet in job.sheets for one in _unloaded(sheet, whole=whole))
-    if job.expected is None:
-        return Facts(job.given.name, unloaded)
-    if adds and save_database.is_database(job.target):
-        tables = save_database.tables(job.target)
-        added = tuple(name for name in (vd.cleanName(sheet.name) for sheet in job.sheets) if name in tables)
-        return Facts(job.given.name, unloaded, added_to=added)
-    record = load_records.record_of(job.sheets, job.target)
-    old = record.filetype if record and record.filetype else job.given.ext.lower()
-    changed = record.when if record and record.state != job.expected else ""
-    columns, rows = _left_out(job, record)
-    return Facts(
-        job.given.name,
-        unloaded,
-        changed,
-        old_format=_SAME_FORMAT.get(old, old),
-        new_format=_SAME_FORMAT.get(filetype, filetype),
-        columns=columns,
-        rows=rows,
-        tables=_other_parts(job),
-    )
-
-
-def _unloaded(sheet: Any, *, whole: bool) -> list[Unloaded]:
-    """`whole`: a load that still runs will have ended before the save begins."""
-    original = _original(sheet)
-    loading = bool(load_records.loads(original))
-    why = "it is still loading" if loading else load_records.load_problem(sheet)
-    if not why or (loading and whole):
-        return []
-    return [Unloaded(sheet.name, sheet.nRows, load_records.estimated_rows(original), why)]
-
-
-def _left_out(job: Job, record: load_records.FileRecord | None) -> tuple[tuple[str, ...], int]:
-    """The columns and the number of rows that were read from the file and are not saved."""
-    if record is None or len(job.sheets) != 1 or load_records.container(job.target) is not None:
-        return (), 0
-    sheet = job.sheets[0]
-    visible = list(sheet.visibleCols)
-    names = {column.name for column in visible}
-    gone = tuple(one.name for one in record.columns if one not in visible and one.name not in names)
-    own = record.belongs_to(sheet) or record.belongs_to(
-        _original(sheet)
-    )  # A copy, such as of the selected rows, has fewer.
-    rows = 0 if own or record.rows is None else max(0, record.rows - sheet.nRows)
-    return (gone if len(visible) < len(record.columns) else ()), rows
-
-
-def _other_parts(job: Job) -> tuple[str, ...]:
-    index = load_records.container(job.target)
-    if index is None:
-        return ()
-    saved = {sheet.name for sheet in job.sheets} | {sheet.names[-1] for sheet in job.sheets if sheet.names}
-    parts = [row for row in index.rows if not any(row is sheet for sheet in job.sheets)]
-    names = [part.names[-1] if isinstance(part, BaseSheet) and part.names else _part_name(part) for part in parts]
-    return tuple(name for name in names if name not in saved)
-
-
-def _part_name(row: Any) -> str:
-    first = row[0] if isinstance(row, list | tuple) and row else row
-    return str(getattr(first, "filename", None) or getattr(first, "name", None) or first)
-
-
 def _threads_before(sheets: Sequence[Any]) -> list[tuple[Any, Any]]:
     """What runs on the sheets now, such as a load, and must have ended before they are saved: threads with their sheet."""
     return [
         (thread, sheet)
         for sheet in sheets
-        for thread in getattr(_original(sheet), "currentThreads", ())
+        for thread in getattr(load_records.original(sheet), "currentThreads", ())
         if thread is not threading.current_thread()
         and thread.is_alive()
         and not thread.name.startswith("save_")
@@ -344,7 +268,7 @@ def _ask_to_wait(vd: Any, loading: list[Any]) -> bool:
     if not loading or vd.options.batch or threading.current_thread() is not threading.main_thread():
         return True
     facts = [
-        save_questions.still_loading(sheet.name, sheet.nRows, load_records.estimated_rows(_original(sheet)))
+        save_questions.still_loading(sheet.name, sheet.nRows, load_records.estimated_rows(load_records.original(sheet)))
         for sheet in dict.fromkeys(loading)
     ]
     return save_dialog.ask(vd, facts, "save once all is loaded, or only this part?", ("all", "part", "no")) == "all"
@@ -355,17 +279,12 @@ def _wait_for(vd: Any, threads: list[tuple[Any, Any]]) -> None:
         while thread.is_alive():
             thread.join(0.2)
     for thread, sheet in threads:
-        original = _original(sheet)
+        original = load_records.original(sheet)
         failed = getattr(thread, "exception", None) or getattr(thread, "status", "") == "aborted by user"
         if failed or load_records.load_problem(original):
             vd.fail(f"not saved: {original.name} was not loaded whole")
         if original is not sheet:
             sheet.rows = list(original.rows)
-
-
-def _original(sheet: Any) -> Any:
-    """The sheet whose rows a copy for `saveCols` has; else the sheet itself."""
-    return getattr(sheet, "hub_original", None) or sheet
 
 
 def _synchronous(saver: Callable[..., Any]) -> Callable[..., Any]:
