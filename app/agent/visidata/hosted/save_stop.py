@@ -96,22 +96,26 @@ def install(saves: RunningSaves, say: Callable[[str], None]) -> None:
         return
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
+
     # Each signal writes one byte at once, which the thread below reads, and one more once this thread is free to handle
     # it: another program in this process, such as an event loop, may take the first way for itself.
-    signal.signal(signal.SIGHUP, lambda number, frame: os.write(theirs, _HANDLED))
+    def handle(number: int, frame: object) -> None:
+        os.write(theirs, _HANDLED)
+
+    signal.signal(signal.SIGHUP, handle)
     signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(ours, saves, say), name="stop", daemon=True).start()
+    threading.Thread(target=_watch, args=(ours, handle, saves, say), name="stop", daemon=True).start()
 
 
-def _watch(pipe: int, saves: RunningSaves, say: Callable[[str], None]) -> None:
+def _watch(pipe: int, handler: object, saves: RunningSaves, say: Callable[[str], None]) -> None:
     signalled = handled = 0
     while True:
         for byte in os.read(pipe, 64):
             before = max(signalled, handled)
             signalled += byte == signal.SIGHUP
             handled += byte == _HANDLED[0]
-            if max(signalled, handled) == before:
-                continue
+            if max(signalled, handled) == before or signal.getsignal(signal.SIGHUP) is not handler:
+                continue  # Nothing new, or a user's own configuration handles the signal instead.
             names = saves.names()
             if not names:
                 die()
