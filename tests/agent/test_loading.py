@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -125,8 +128,9 @@ def test_bytes_that_are_no_utf_8_far_into_a_file_are_read_and_counted(tmp_path: 
 
 
 def test_a_member_of_a_zip_is_read_like_a_file(tmp_path: Path) -> None:
+    names = ("encoding-utf16le-bom.csv", "semicolon.csv", "lines-quoted-newline.tsv")
     with zipfile.ZipFile(tmp_path / "both.zip", "w") as file:
-        for name in ("encoding-utf16le-bom.csv", "semicolon.csv"):
+        for name in names:
             file.write(CASES / name, name)
     setup = """
 zipped = vd.openSource("both.zip")
@@ -135,9 +139,31 @@ open_source = vd.openSource
 vd.openSource = lambda it, **options: zipped.openRow(zipped.rows[int(it)]) if isinstance(it, str) else open_source(it)
 """
     script = OPEN_ALL.replace("for path in json", setup + "for path in json")
-    wide, semicolon = (Opened.of(found) for found in run_script(tmp_path, script, '["0", "1"]'))
+    wide, semicolon, quoted = (Opened.of(found) for found in run_script(tmp_path, script, '["0", "1", "2"]'))
+    assert quoted.rows == ROWS["lines-quoted-newline.tsv"][1]
     assert (wide.names, wide.rows) == (["Städte", "Größe €"], CITIES)
     assert (semicolon.names, semicolon.rows[0]) == (["Name", "Ort", "Betrag"], ["Ada", "Köln", "1.234,56"])
+
+
+def test_an_address_is_read_like_a_file(tmp_path: Path) -> None:
+    (tmp_path / "encoding-cp1252.csv").write_bytes((CASES / "encoding-cp1252.csv").read_bytes())
+    (tmp_path / "lines-newlines.csv").write_bytes((CASES / "lines-newlines.csv").read_bytes())
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        base = f"http://127.0.0.1:{server.server_port}/"
+        western, lines = open_files(tmp_path, [base + "encoding-cp1252.csv", base + "lines-newlines.csv"])
+        server.shutdown()
+        serving.join()
+    assert (western.names, western.rows) == (["Städte", "Größe €"], [["Köln", "“1”"], ["São Paulo", "3"]])
+    assert any("read as Windows-1252" in said for said in western.said)
+    assert lines.rows[:2] == [["1", "a\r\nb"], ["2", "c\nd"]]
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        return
 
 
 # Loads that fail, or are stopped
@@ -226,6 +252,7 @@ def test_other_misnamed_files(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
     (tmp_path / "packed.csv").write_bytes(gzip.compress(b"n;m\n1;2\n"))
     (tmp_path / "plain.csv.gz").write_bytes(b"n;m\n1;2\n")
+    (tmp_path / "hostile.xlsx").write_text("<!---->" * 9000 + "<?xml" + " " * 5000)
     (tmp_path / "page.csv").write_text("<!DOCTYPE html><html><body>Please log in</body></html>")
     (tmp_path / "text.parquet").write_text("just text\n")
     with zipfile.ZipFile(tmp_path / "secret.ods", "w") as file:

@@ -14,14 +14,17 @@ from typing import Any
 from visidata import (  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
     BaseSheet,
     Path,
+    RepeatFile,
     vd,
 )
+from visidata.loaders import http  # type: ignore[import-not-found]
 
 from . import sniffing
 
 ERRORS = "read-as-windows-1252"  # The name of the error handler.
 _UNSET = ("utf-8", "utf-8-sig", "utf8", None)  # What loaders ask for when they have no opinion.
 
+_split_answer = http.splitter
 _open_text, _read_text = Path.open_text, Path.read_text
 _open_source = BaseSheet.open_text_source
 
@@ -38,6 +41,8 @@ def install() -> None:
     vd._options["encoding"].pop("JsonSheet", None)  # It would hide what the person sets for all sheets.
     Path.open_text, Path.read_text = open_text, read_text
     BaseSheet.api(open_text_source)
+    RepeatFile.read = read_lines
+    http.splitter = decode_answer
 
 
 def is_set(option: str, *objects: Any) -> bool:
@@ -79,6 +84,8 @@ def open_text(self, mode="rt", encoding=None, encoding_errors=None, newline=None
         self.reading = None
         if encoding in _UNSET and not isinstance(encoding, Chosen):
             encoding = Chosen(self.options.encoding) if is_set("encoding", self) else None
+        if isinstance(encoding, Chosen) and encoding.lower() in ("utf-8", "utf8"):
+            encoding = "utf-8-sig"  # The same, and a byte order mark is no part of the text.
         if self.fp:
             self.fptext = _decode(self, self.fp, encoding, encoding_errors or vd.options.encoding_errors)
         elif encoding is None:
@@ -97,10 +104,7 @@ def read_text(self, *args, **kwargs):  # type: ignore[no-untyped-def]
 def _decode(path: Any, chunks: Iterable[bytes], encoding: str | None, errors: str) -> Iterator[str]:
     """The lines of an open file, such as a member of a zip."""
     parts = iter(chunks)
-    start: list[bytes] = []
-    while sum(map(len, start)) < sniffing.HEAD_BYTES and (part := next(parts, None)) is not None:
-        start.append(part)
-    head = b"".join(start)
+    head = b"".join(_take(parts, sniffing.HEAD_BYTES))
     if encoding is None:
         path.reading = sniffing.sniff_encoding(head, whole=False)
         encoding = path.reading.encoding
@@ -111,6 +115,43 @@ def _decode(path: Any, chunks: Iterable[bytes], encoding: str | None, errors: st
         yield from (line + "\n" for line in lines)
     if rest := rest + decoder.decode(b"", True):
         yield rest
+
+
+def _take(parts: Iterator[bytes], enough: int) -> Iterator[bytes]:
+    size = 0
+    while size < enough and (part := next(parts, None)) is not None:
+        size += len(part)
+        yield part
+
+
+class _Answer:
+    """What a server has sent, in the place of a path."""
+
+    reading: sniffing.Reading | None = None
+
+
+def decode_answer(response, delim):  # type: ignore[no-untyped-def]
+    """The lines of what a server has sent, as UTF-8: VisiData's loader of addresses decodes nothing else."""
+    if is_set("encoding"):
+        yield from _split_answer(response, delim)
+        return
+    answer = _Answer()
+    for line in _decode(answer, response, None, ERRORS):
+        yield line.encode()
+    if note := sniffing.describe(answer.reading, None, count_replaced()):
+        vd.status(note)
+
+
+def read_lines(self, n=None):  # type: ignore[no-untyped-def]
+    """As VisiData's `RepeatFile.read`, which adds a second line end to lines that have one."""
+    limit = 10**12 if n is None or n < 0 else n
+    parts: list[Any] = []
+    size = 0
+    while (not parts or size < limit) and (line := next(self.iter, None)) is not None:
+        end: Any = b"\n" if isinstance(line, bytes) else "\n"
+        parts.append(line if line.endswith(end) else line + end)
+        size += len(line)
+    return (b"" if parts and isinstance(parts[0], bytes) else "").join(parts)
 
 
 _replaced = threading.local()

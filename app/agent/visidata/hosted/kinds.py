@@ -26,8 +26,10 @@ _MAGIC = (
     (b"\x28\xb5\x2f\xfd", "zst"),
 )
 COMPRESSED = {"gz", "bz2", "xz", "zst"}
+# Possessive, so that no text takes long to be found not to match.
 _HTML = re.compile(
-    r"(?:<\?xml[^>]*>)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|table|meta)\b", re.I | re.S
+    r"(?:<\?xml[^>]*+>)?+\s*+(?:<!--(?:(?!-->).)*+-->\s*+)*+<(?:!doctype\s+html|html|head|body|table|meta)\b",
+    re.I | re.S,
 )
 
 NAMES = {

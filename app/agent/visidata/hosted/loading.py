@@ -150,7 +150,7 @@ class _Undeclared:
         text: str = self._file.read(size)
         if not self._begun:
             self._begun = True
-            text = re.sub(r"^(\s*<\?xml[^>]*?)\s+encoding\s*=\s*(\"[^\"]*\"|'[^']*')", r"\1", text)
+            text = re.sub(r"^(\s*<\?xml[^>]{,99}?)\sencoding\s{,9}=\s{,9}(\"[^\"]*\"|'[^']*')", r"\1", text)
         return text
 
     def __enter__(self) -> _Undeclared:
