@@ -83,4 +83,5 @@ def describe(error: BaseException) -> str:
 def left_status(sheet):  # type: ignore[no-untyped-def]
     status = _left_status(sheet)
     problem: Any = sheet.load_problem
-    return f"{status}[:error] {str(problem).replace('[:', '[ :')} [/]" if problem else status
+    # First, since a long list of sheets is cut off at its end.
+    return f"[:error] {str(problem).replace('[:', '[ :')} [/] {status}" if problem else status

@@ -104,7 +104,9 @@ class Unreadable(Sheet):  # type: ignore[misc]
     """A file that cannot be opened, and why."""
 
     rowtype = "rows"
+    guide = "# This file was not opened\n{sheet.why}\n"
 
     def iterload(self):  # type: ignore[no-untyped-def]
         yield from ()
+        vd.warning(f"{self.name}: {self.why}")
         raise LoadProblem(self.why)
