@@ -112,6 +112,28 @@ def test_a_save_is_utf_8_with_the_delimiter_that_was_read(tmp_path: Path) -> Non
     assert (tmp_path / "late-again.csv").read_text().endswith("\n1,Bonn\n2,Köln\n")
 
 
+def test_numbers_with_decimal_commas_can_be_summed_and_stay_text_in_files(tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text("item;price;id\na;1.234,56;1.234\nb;7,00 €;2.5\nc;n/a;x\nd;-0,5;3\n")
+    script = """
+import json
+from visidata import AttrDict, Path, vd
+vd.loadConfigAndPlugins(AttrDict())
+sheet = vd.openSource("prices.csv")
+vd.sync(sheet.ensureLoaded())
+price, number = sheet.columns[1:]
+for column, kind in ((price, float), (price, vd.getGlobals()["currency"]), (number, float)):
+    column.type = kind
+    values = [column.getTypedValue(row) for row in sheet.rows]
+    print(json.dumps([value if isinstance(value, float) else None for value in values]))
+vd.sync(vd.saveSheets(Path("again.csv"), sheet, confirm_overwrite=False))
+"""
+    floats, currency, plain = run_script(tmp_path, script)
+    assert floats == [1234.56, None, None, -0.5]
+    assert currency == [1234.56, 7.0, None, -0.5]
+    assert plain == [1.234, 2.5, None, 3.0]
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "prices.csv").read_text()
+
+
 def test_what_the_person_sets_is_not_guessed(tmp_path: Path) -> None:
     (tmp_path / ".visidatarc").write_text("options.encoding = 'cp437'\noptions.csv_delimiter = ','\n")
     (tmp_path / "dos.csv").write_bytes("Name;Ort,b\nAda;Köln,c\n".encode("cp437"))

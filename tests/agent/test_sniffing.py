@@ -106,10 +106,22 @@ def test_excels_first_line_names_the_delimiter() -> None:
 
 
 def test_decimal_commas_are_noticed_where_no_comma_separates() -> None:
-    assert sniffing.sniff_csv("a;b\nx;1.234,56\n", whole=True).decimal_comma
-    assert sniffing.sniff_csv("a;b\nx;-7,5\n", whole=True).decimal_comma
-    assert not sniffing.sniff_csv("a;b\nx;1,2,3\n", whole=True).decimal_comma
-    assert not sniffing.sniff_csv("a,b\n1,5\n", whole=True).decimal_comma
+    def columns(text: str) -> set[int]:
+        return set(sniffing.sniff_csv(text, whole=True).comma_columns)
+
+    assert columns("a;b\nx;1.234,56\n") == {1}
+    assert columns("a;b\nx;-7,5\ny;1.234\n") == {1}
+    assert columns("a;b;c\n1,5;1.5;1,2,3\n") == {0}
+    assert columns("a;b\nx;1,5\ny;1.25\n") == set()  # It has decimal points too.
+    assert columns("a,b\n1,5\n") == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("7,00", "7.00"), (" -1.234,5", "-1234.5"), ("1.234", "1234"), ("12", "12"), ("1.5", "1.5"), ("n/a", "n/a")],
+)
+def test_numbers_with_decimal_commas_are_numbers(text: str, number: str) -> None:
+    assert sniffing.with_decimal_point(text) == number
 
 
 words = st.text(string.ascii_letters + " ", min_size=1, max_size=8)
@@ -186,7 +198,7 @@ def test_a_quote_that_never_closes_costs_no_more_than_its_bound() -> None:
         (None, sniffing.CsvShape("\t"), 0, "tab-separated"),
         (
             sniffing.Reading("utf-16"),
-            sniffing.CsvShape(";", decimal_comma=True),
+            sniffing.CsvShape(";", comma_columns=frozenset([2])),
             0,
             "read as UTF-16, semicolon-separated, decimal commas; saves as UTF-8",
         ),

@@ -17,6 +17,7 @@ def install(folder: Path) -> None:
         characters,
         clipboard,
         compressed,
+        decimal_commas,
         encodings,
         help_menu,
         home,
@@ -50,6 +51,7 @@ def install(folder: Path) -> None:
     compressed.install()
     encodings.install()
     loading.install()
+    decimal_commas.install()
     load_problems.install()
     workbooks.install()
     saving.install()

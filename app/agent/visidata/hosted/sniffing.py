@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,8 @@ _MARKS = (
 _DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)|<meta[^>]*?charset\s*=\s*[\"']?([\w.:-]+)", re.I)
 _SEP_LINE = re.compile(r"\"?sep=(.)\"?(?:\r\n|\r|\n)", re.I)
 _DECIMAL_COMMA = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+_GROUPED = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?")
+_DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+")
 _QUOTED_FIELD = re.compile(r'"((?:[^"]|"")*+)"')
 
 
@@ -57,7 +60,7 @@ class CsvShape:
 
     delimiter: str = ","
     sep_line: bool = False
-    decimal_comma: bool = False
+    comma_columns: frozenset[int] = frozenset()  # Those whose numbers have decimal commas, counted from 0.
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,16 @@ def sniff_csv(text: str, whole: bool) -> CsvShape:
     if found:
         text = text[found.end() :]
     delimiter = found[1] if found else _best_delimiter(text, whole)
-    decimal_comma = delimiter != "," and any(
-        _DECIMAL_COMMA.fullmatch(cell.strip()) for row in _csv_sample(text, delimiter, whole) for cell in row
+    columns = () if delimiter == "," else itertools.zip_longest(*_csv_sample(text, delimiter, whole), fillvalue="")
+    return CsvShape(
+        delimiter, bool(found), frozenset(i for i, cells in enumerate(columns) if _has_decimal_commas(cells))
     )
-    return CsvShape(delimiter, bool(found), decimal_comma)
+
+
+def with_decimal_point(text: str) -> str:
+    """A number of a column with decimal commas as Python reads it; any other text unchanged."""
+    number = text.strip()
+    return number.replace(".", "").replace(",", ".") if _GROUPED.fullmatch(number) else text
 
 
 def has_delimiter(text: str, whole: bool) -> bool:
@@ -145,7 +154,7 @@ def describe(reading: Reading | None, shape: CsvShape | TsvShape | None, replace
     if isinstance(shape, CsvShape):
         if shape.delimiter != ",":
             parts.append(f"{DELIMITERS.get(shape.delimiter, repr(shape.delimiter))}-separated")
-        if shape.decimal_comma:
+        if shape.comma_columns:
             parts.append("decimal commas")
     if isinstance(shape, TsvShape) and shape.quoted:
         parts.append("quoted cells")
@@ -209,6 +218,13 @@ def _best_delimiter(text: str, whole: bool) -> str:
         rivals = (one for one, score in scores.items() if one != "," and score == scores[","])
         return next((one for one in rivals if _has_only_decimal_commas(samples[one])), ",")
     return best if scores[best] > max(0.5, scores.get(",", 0)) else ","
+
+
+def _has_decimal_commas(cells: Iterable[str]) -> bool:
+    numbers = [cell.strip() for cell in cells]
+    return any(map(_DECIMAL_COMMA.fullmatch, numbers)) and all(
+        _GROUPED.fullmatch(number) for number in numbers if _DECIMAL_POINT.fullmatch(number)
+    )
 
 
 def _has_only_decimal_commas(rows: list[list[str]]) -> bool:
