@@ -367,6 +367,30 @@ async def test_a_sample_is_saved_in_the_home(home: Path, tmp_path: Path) -> None
     assert (samples / "sample.csv").read_text() == CITIES
 
 
+async def test_a_sheet_is_added_to_a_database(home: Path) -> None:
+    with closing(sqlite3.connect(home / "a.sqlite")) as database:
+        database.execute("CREATE TABLE t (a TEXT)")
+        database.commit()
+    async with session(home, "cities.csv") as (_, screen):
+        await screen.shows("3 rows")
+        for _ in range(2):
+            await save_as(screen, "a.sqlite")
+            await screen.shows("add to the database a.sqlite?")
+            await screen.type("y")
+            await screen.shows("saved a.sqlite")
+            await screen.type("jk")  # The message goes.
+        await save_as(screen, "a.sqlite")
+        await screen.shows("rows would be added to what is in the table cities")
+    with closing(sqlite3.connect(home / "a.sqlite")) as database:
+        assert save_tables(database) == {"t", "cities"}
+        assert database.execute("SELECT count(*) FROM cities").fetchone() == (6,)
+    assert files(home) == ["a.sqlite", "cities.csv"]
+
+
+def save_tables(database: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+
+
 async def test_changes_of_a_database_that_is_locked_are_kept(home: Path) -> None:
     with closing(sqlite3.connect(home / "a.sqlite")) as database:
         database.execute("CREATE TABLE t (a TEXT)")

@@ -37,7 +37,7 @@ def gather(job: Job, filetype: str, *, adds: bool, whole: bool) -> Facts:
     if adds and save_database.is_database(job.target):
         tables = save_database.tables(job.target)
         added = tuple(name for name in (vd.cleanName(sheet.name) for sheet in job.sheets) if name in tables)
-        return Facts(job.given.name, unloaded, added_to=added)
+        return Facts(job.given.name, unloaded, adds=True, added_to=added)
     record = load_records.record_of(job.sheets, job.target)
     old = record.filetype if record and record.filetype else job.given.ext.lower()
     changed = record.when if record and record.state != job.expected else ""

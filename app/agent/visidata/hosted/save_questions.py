@@ -31,6 +31,7 @@ class Facts:
     columns: tuple[str, ...] = ()  # Names of columns that were read and are not saved.
     rows: int = 0  # Rows that were read and are not saved.
     tables: tuple[str, ...] = ()  # Sheets or files of a container that are not saved.
+    adds: bool = False  # The file is a database, and gets one more table.
     added_to: tuple[str, ...] = ()  # Tables of a database that exist: rows are added to them.
 
 
@@ -55,6 +56,11 @@ def losses(facts: Facts) -> list[str]:
 def overwrite_question(name: str, lost: Sequence[str]) -> str:
     """The question for a file that exists. It is short where nothing would be lost."""
     return f"overwrite {clip(name)} all the same?" if lost else f"{clip(name)} exists. overwrite?"
+
+
+def add_question(name: str) -> str:
+    """The question for a database, which keeps what it has."""
+    return f"add to the database {clip(name)}?"
 
 
 def save_question(name: str) -> str:

@@ -73,8 +73,9 @@ def saveSheets(vd: Any, givenpath: Any, *vsheets: Any, confirm_overwrite: bool =
         vd.fail("this sheet has no file of its own: save it with Ctrl+S")
     if not givenpath.name:
         return vd.warning("no save path given")
-    if unloaded := [sheet for sheet in vsheets if sheet.rows is UNLOADED]:
-        vd.sync(*vd.ensureLoaded(unloaded))
+    if threads := vd.ensureLoaded([sheet for sheet in vsheets if sheet.rows is UNLOADED]):
+        vd.sync(*threads)
+    _refuse_index(vd, givenpath, vsheets)
     filetype, saver = _find_saver(vd, givenpath, vsheets)
     vd.clearCaches()
     if _is_stream(givenpath):
@@ -190,6 +191,14 @@ def _find_saver(vd: Any, path: Any, sheets: Sequence[Any]) -> tuple[str, Callabl
     return default, saver
 
 
+def _refuse_index(vd: Any, path: Any, sheets: Sequence[Any]) -> None:
+    """A container is never replaced by the list of its parts."""
+    target = SystemPath(os.path.realpath(path))
+    for sheet in sheets:
+        if load_records.is_index(sheet) and load_records.source_path(sheet) == target:
+            vd.fail(save_questions.index_refusal(path.name, len(sheet.rows), save_names.of_index(sheet)))
+
+
 def _jobs_for_folder(folder: Any, sheets: Sequence[Any], filetype: str) -> list[Job]:
     SystemPath(folder).mkdir(parents=True, exist_ok=True)
     jobs, taken = [], set[str]()
@@ -210,15 +219,12 @@ def _ask(
     vd: Any, given: Any, jobs: list[Job], filetype: str, saver: Callable[..., Any], *, confirm: bool, whole: bool
 ) -> None:
     """Ask before files are replaced or rows left out. Raises where the answer is no."""
-    existing, lost, unknown = [], list[str](), False
+    existing, lost, unknown, adds = [], list[str](), False, True
     for job in jobs:
         job.expected = fingerprint(job.target)
-        for sheet in job.sheets:
-            if load_records.is_index(sheet) and load_records.source_path(sheet) == job.target:
-                parts = len(sheet.rows)
-                vd.fail(save_questions.index_refusal(job.given.name, parts, save_names.of_index(sheet)))
         facts = save_facts.gather(job, filetype, adds=saver.__name__ in _ADDS_TO_DATABASE, whole=whole)
         lost += save_questions.losses(facts)
+        adds = adds and facts.adds
         if job.expected is not None:
             existing.append(job)
             # A sheet that never saw the file cannot know what is in it.
@@ -228,11 +234,15 @@ def _ask(
     if vd.options.batch or threading.current_thread() is not threading.main_thread():
         _without_asking(vd, jobs, lost, confirm=confirm)
     elif vd.options.overwrite.startswith("c"):
-        if existing:
-            name = existing[0].given.name if len(existing) == 1 else f"{len(existing)} files in {given.given}"
-            save_dialog.ask(vd, lost, save_questions.overwrite_question(name, lost))
+        if not existing:
+            question = save_questions.save_question(given.name)
+        elif adds:
+            question = save_questions.add_question(given.name)
+        elif len(existing) == 1:
+            question = save_questions.overwrite_question(existing[0].given.name, lost)
         else:
-            save_dialog.ask(vd, lost, save_questions.save_question(given.name))
+            question = f"{len(existing)} files in {given.given} exist. overwrite them?"
+        save_dialog.ask(vd, lost, question)
     elif existing and not vd.options.overwrite.startswith("y"):
         vd.fail("overwrite disabled")
 
