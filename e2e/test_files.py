@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from playwright.async_api import expect
@@ -118,6 +121,67 @@ async def test_a_name_that_is_taken_keeps_both_files(url: str, ada: Person, brow
     )
     await expect(page.locator("#files tbody tr")).to_have_count(2)
     assert await (await ada.api.get("/api/v1/files/data.csv")).body() == b"first\n1\n"
+
+
+def _database_with_a_log(folder: Path) -> list[Path]:
+    """A database, the newest rows of which are in its log alone."""
+    made = folder / "made.db"
+    with closing(sqlite3.connect(made)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE older (n)")
+        database.commit()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.execute("CREATE TABLE newest (n)")
+        database.executemany("INSERT INTO newest VALUES (?)", [(number,) for number in range(50)])
+        database.commit()
+        return [Path(shutil.copy(f"{made}{tail}", folder / f"sales.sqlite{tail}")) for tail in ("-wal", "", "-shm")]
+
+
+async def test_a_database_and_its_log_stay_together_however_often_they_come(
+    url: str, ada: Person, browse: Browse, tmp_path: Path
+) -> None:
+    files = _database_with_a_log(tmp_path)
+    page = await browse(ada)
+    await page.goto(f"{url}/files")
+    for count in (3, 6):
+        await page.locator("input[type=file]").set_input_files(files)
+        await expect(page.locator("#files tbody tr")).to_have_count(count)
+    await page.get_by_role("button", name="Open sales-2.sqlite in VisiData").click()
+    terminal = Terminal(page)
+    await terminal.is_connected()
+    await terminal.sees("newest", "50")
+    devtools = await page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        await devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+    await expect(page.locator("#toasts")).to_contain_text("3 files are among yours")
+    await terminal.sees("sales-3", "newest", "50")
+    names = {entry["name"] for entry in await (await ada.api.get("/api/v1/files/")).json()}
+    assert names == {f"sales{mark}.sqlite{tail}" for mark in ("", "-2", "-3") for tail in ("", "-wal", "-shm")}
+
+
+async def test_a_file_of_any_name_is_the_one_that_opens(url: str, ada: Person, browse: Browse) -> None:
+    names = ["new\nline.csv", "$HOME.csv", " spaces .csv"]
+    page = await browse(ada)
+    await page.goto(f"{url}/files")
+    await page.locator("input[type=file]").set_input_files(
+        [
+            {"name": name, "mimeType": "text/csv", "buffer": f"which\nnumber {number}\n".encode()}
+            for number, name in enumerate(names)
+        ]
+    )
+    await expect(page.locator("#files tbody tr")).to_have_count(len(names))
+    for number, name in enumerate(names):
+        await page.goto(f"{url}/files")
+        shown = name.replace("\n", "␊").replace(" spaces", "␠spaces")
+        row = page.locator("tbody tr", has=page.get_by_text(shown, exact=True))
+        async with page.expect_download() as coming:
+            await row.get_by_role("link", name="Download").last.click()
+        assert (await (await coming.value).path()).read_text() == f"which\nnumber {number}\n"
+        await row.get_by_role("button", name="Open").click()
+        terminal = Terminal(page)
+        await terminal.is_connected()
+        await terminal.sees("which", f"number {number}")
 
 
 async def test_a_session_without_a_source_lists_ones_files(url: str, ada: Person, browse: Browse) -> None:

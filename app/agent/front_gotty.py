@@ -153,7 +153,7 @@ async def _keep(
     delay, failures = FIRST_DELAY, 0
     while failures < TRIES:
         port = port or _free_port(host)
-        Path(CONFIG).write_text(_config(host, port, permit_arguments))
+        Path(CONFIG).write_text(_config(host, port, permit_arguments))  # noqa: ASYNC240  (it serves this run alone)
         command = [path, "--config", CONFIG, sys.executable, "-I", bridge.__file__, SOCKET]
         pid, ended = children.start(command, _environment(os.environ, credential))
         try:

@@ -10,88 +10,33 @@ at a time and in turn with other people's: homes may be on a network.
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import stat
-import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from app.errors import BadInput, Conflict, HubError, LimitReached, NotFound, TooLarge
 from app.files import removal, uploads
-from app.files.disk import FOLDER, READ, Entry, entry_of, not_found, opened, spelled, translated, walk_down, when
-from app.files.names import UPLOAD_PREFIX, parse_path, size_text
-from app.files.uploads import CHUNK, Batch, Stored
+from app.files.disk import FOLDER, READ, Entry, entry_of, not_found, opened, spelled, translated, walk_down
+from app.files.downloads import Download
+from app.files.listing import MAX_LISTED, Listing, scan
+from app.files.names import parse_path, size_text
+from app.files.uploads import Batch, Stored
 from app.files.usage import Usage
 from app.threads import FILES
 
 Result = TypeVar("Result")
 
 MAX_DELETE_ATTEMPTS = 10  # The entry may change between stat() and unlink().
-MAX_LISTED = 1000  # Entries. A page of more is of no use, and takes a second to make.
-MAX_SCANNED = 10 * MAX_LISTED  # Names read for one listing: links and hidden files are passed over.
+MAX_TRANSFERS = 32  # Uploads and downloads of one person at the same time; each holds descriptors.
+TRANSFER_RETRY = 5  # Seconds after which a refused transfer may be tried again.
 SWEEPER = "sweeper"  # Owns the work that is no person's.
-
-
-class Listing(list[Entry]):
-    """The entries of a folder. `cut`: it holds more, of which nothing is known. `hidden`: how many dot files are left out.
-
-    `twins` are the paths of entries whose names look the same as another's here, in another spelling of Unicode.
-    """
-
-    def __init__(self, entries: Sequence[Entry], *, cut: bool, hidden: int) -> None:
-        super().__init__(sorted(entries, key=lambda entry: (entry.kind == "file", entry.name.casefold(), entry.name)))
-        self.cut = cut
-        self.hidden = hidden
-        self.twins = _twins(entries)
-
-
-class Download:
-    """An open file: `name`, `size` in bytes, `modified` (UTC), and its bytes by `async for`, once.
-
-    The file is closed when the iteration ends or fails; a caller that may not get that far calls `aclose`. Exactly
-    `size` bytes come; raises Conflict where the file shrank meanwhile, so that a download that was announced as whole
-    cannot end early and look complete.
-    """
-
-    def __init__(self, user_id: str, name: str, file: io.FileIO, information: os.stat_result) -> None:
-        self.name = name
-        self.size = information.st_size
-        self.modified = when(information)
-        self._user_id = user_id
-        self._file = file
-        self._left = self.size
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            await self.aclose()
-            raise StopAsyncIteration
-        try:
-            chunk = await FILES.run(self._user_id, self._read)
-            if not chunk:
-                raise Conflict(f"“{self.name}” was cut short while it was read. Try again.")
-        except BaseException:
-            await self.aclose()
-            raise
-        self._left -= len(chunk)
-        return chunk
-
-    async def aclose(self) -> None:
-        """What Quart calls once a response has been sent, or its client has gone, at whatever point."""
-        if not self._file.closed:
-            await FILES.run_surely(self._user_id, self._file.close)
-
-    def _read(self) -> bytes:
-        with translated(self.name):
-            return self._file.read(min(CHUNK, self._left)) or b""
 
 
 class Homes:
@@ -109,6 +54,7 @@ class Homes:
         self.root = root
         self.max_upload = max_upload
         self.usage = Usage(max_home)
+        self._transfers: Counter[str] = Counter()
 
     def ensure(self, user_id: str) -> Path:
         """The home's path; the folder is made on first use (mode 0700). Blocks."""
@@ -127,22 +73,8 @@ class Homes:
         names = parse_path(folder)
 
         def look() -> Listing:
-            entries: list[Entry] = []
-            passed = scanned = 0
-            cut = False
-            with translated(folder), self._open_folder(user_id, names) as descriptor, os.scandir(descriptor) as found:
-                for item in found:
-                    if len(entries) >= most or scanned >= MAX_SCANNED:
-                        cut = True
-                        break
-                    scanned += 1
-                    if item.name.startswith(UPLOAD_PREFIX):
-                        continue
-                    if not hidden and item.name.startswith("."):
-                        passed += 1
-                    elif entry := _entry(item, names):
-                        entries.append(entry)
-            return Listing(entries, cut=cut, hidden=passed)
+            with translated(folder), self._open_folder(user_id, names) as descriptor:
+                return scan(descriptor, names, hidden=hidden, most=most)
 
         return await FILES.run(user_id, look)
 
@@ -169,13 +101,14 @@ class Homes:
     async def read(self, user_id: str, path: str) -> Download:
         """Open a file for download. Raises BadInput for a folder."""
         made: list[Download] = []
+        end = self._begin_transfer(user_id)
 
         def start() -> None:
             with self._open_parent(user_id, path) as (folder, name):
                 descriptor = os.open(name, READ, dir_fd=folder)
                 information = os.fstat(descriptor)
                 if stat.S_ISREG(information.st_mode):
-                    made.append(Download(user_id, name, io.FileIO(descriptor), information))
+                    made.append(Download(user_id, name, FileIO(descriptor), information, end))
                     return
                 os.close(descriptor)
             if stat.S_ISDIR(information.st_mode):
@@ -184,9 +117,11 @@ class Homes:
 
         try:
             await FILES.run(user_id, start)
-        except asyncio.CancelledError:
+        except BaseException:
             for download in made:
                 await download.aclose()
+            if not made:
+                end()
             raise
         return made[0]
 
@@ -228,6 +163,7 @@ class Homes:
         """Uploads that are placed together: see `add` and `place`. What was not placed at the end is dropped."""
         names = parse_path(folder)
         batch = Batch(user_id, names)
+        end = self._begin_transfer(user_id)
 
         def start() -> None:
             with translated(folder):
@@ -249,6 +185,7 @@ class Homes:
         finally:
             self.usage.expect(user_id, -sum(upload.size for upload in batch.staged))
             await FILES.run_surely(user_id, batch.close)
+            end()
 
     async def add(
         self,
@@ -389,6 +326,21 @@ class Homes:
         with translated(path), self._open_folder(user_id, names[:-1]) as folder:
             yield folder, spelled(names[-1], folder)
 
+    def _begin_transfer(self, user_id: str) -> Callable[[], None]:
+        """Count an upload or a download; gives what ends it. Raises LimitReached at MAX_TRANSFERS of one person."""
+        if self._transfers[user_id] >= MAX_TRANSFERS:
+            error = LimitReached("Too many of your files are on their way at once. Try again when some have arrived.")
+            error.retry_after = TRANSFER_RETRY
+            raise error
+        self._transfers[user_id] += 1
+
+        def end() -> None:
+            self._transfers[user_id] -= 1
+            if not self._transfers[user_id]:
+                del self._transfers[user_id]
+
+        return end
+
     def _check_size(self, size: int, most: int | None) -> None:
         limit = min(self.max_upload, most if most is not None else self.max_upload)
         if size > limit:
@@ -418,17 +370,3 @@ async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
 
 def _whole() -> BadInput:
     return BadInput("Name a file: this is the whole of your files.", field="path")
-
-
-def _entry(item: os.DirEntry[str], folder: tuple[str, ...]) -> Entry | None:
-    try:
-        item.name.encode()
-        return entry_of(item.name, "/".join((*folder, item.name)), item.stat(follow_symlinks=False))
-    except (UnicodeEncodeError, FileNotFoundError):  # No text, or gone since the folder was read.
-        return None
-
-
-def _twins(entries: Sequence[Entry]) -> frozenset[str]:
-    composed = {entry.path: unicodedata.normalize("NFC", entry.name) for entry in entries if not entry.name.isascii()}
-    many = Counter(composed.values())
-    return frozenset(path for path, name in composed.items() if many[name] > 1)

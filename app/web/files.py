@@ -12,7 +12,8 @@ from werkzeug.routing import PathConverter
 
 from app.errors import BadInput, NotFound
 from app.files import sets
-from app.files.homes import MAX_LISTED, Download
+from app.files.downloads import Download
+from app.files.listing import MAX_LISTED
 from app.files.names import clean_name, openable, size_text, visible
 from app.numbers import whole_number
 from app.web.context import homes_of, hub

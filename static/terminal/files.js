@@ -44,6 +44,7 @@ export async function uploadAndOpen(files, open) {
       const done = await uploadSet(set);
       left = left.filter((file) => !set.includes(file));
       stored += done.length;
+      if (done.length < set.length) continue; // Without its log, a database would open with rows missing.
       // Of a set, VisiData opens what it has a loader for, and reads the rest along with that.
       const data = done.filter((one) => one.openable);
       paths.push(...(done.length > 1 && data.length ? data : done.slice(0, 1)).map((one) => one.path));

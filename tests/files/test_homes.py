@@ -21,7 +21,8 @@ import pytest
 from app.aio import cancel_and_wait
 from app.errors import BadInput, Conflict, Forbidden, HubError, NotFound, TooLarge, Unavailable
 from app.files.disk import translated, write_all
-from app.files.homes import CHUNK, Homes
+from app.files.homes import Homes
+from app.files.uploads import CHUNK
 from app.threads import FILES
 
 ANN = "5e0b1d9e-7a4c-4c41-9a55-0c9f6f3b7a10"

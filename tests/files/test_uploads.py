@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from app.aio import cancel_and_wait
-from app.errors import Conflict, TooLarge, Unavailable
+from app.errors import Conflict, LimitReached, NotFound, TooLarge, Unavailable
 from app.files.disk import translated
-from app.files.homes import Homes
+from app.files.homes import MAX_TRANSFERS, Homes
 from app.files.uploads import Stored
 
 ANN = "5e0b1d9e-7a4c-4c41-9a55-0c9f6f3b7a10"
@@ -222,6 +222,23 @@ async def test_uploads_at_the_same_time_share_the_room_that_is_left(tmp_path: Pa
     await cancel_and_wait(uploading)
     await homes.write(ANN, "c.csv", sent(b"x" * 600))
     assert homes.usage._coming == {}
+
+
+async def test_one_person_cannot_hold_all_descriptors_with_transfers_that_do_not_end(homes: Homes, home: Path) -> None:
+    (home / "x.csv").write_text("x")
+    open_ones = [await homes.read(ANN, "x.csv") for _ in range(MAX_TRANSFERS)]
+    with pytest.raises(LimitReached):
+        await homes.read(ANN, "x.csv")
+    with pytest.raises(LimitReached):
+        await keep(homes, "y.csv")
+    await homes.write("9c7c6f0a-2c55-4f0d-8a64-5a1d8d7b7f22", "y.csv", sent(b"another person's"))
+    for download in open_ones:
+        await download.aclose()
+        await download.aclose()
+    with pytest.raises(NotFound):
+        await homes.read(ANN, "gone.csv")
+    await keep(homes, "y.csv")
+    assert not homes._transfers
 
 
 # Sweeping

@@ -12,6 +12,7 @@ from quart.datastructures import FileStorage
 from serving import Browser, Site, serve
 
 from app.settings import Settings
+from app.web.files import LEFT
 
 ODD_NAMES = ["Übersicht 2024.csv", "a'b;c\"d.csv", "日本🐧.csv", "100%.csv", "a#b?c&d=e.csv", "x" * 150 + ".csv"]
 
@@ -219,6 +220,18 @@ async def test_a_terminals_page_leaves_things_for_visidata_and_what_is_newer_cou
         assert (where / "open").read_text() == text
     assert (await ada.send("PUT", "/files/left/clipboard", data=b"a\tb\n")).status == 204
     assert (where / "clipboard").read_bytes() == b"a\tb\n"
+
+
+async def test_what_a_terminals_page_leaves_is_bounded(site: Site) -> None:
+    account, ada = await site.person("ada@example.org")
+    where = site.hub.homes.ensure(str(account.id)) / ".cache" / "visidata-hub"
+    where.mkdir(parents=True)
+    for what, most in LEFT.items():
+        headers = {"Content-Length": str(most + 1)}
+        answer = await ada.send("PUT", f"/files/left/{what}", data=b"x", headers=headers)
+        assert (answer.status, "too large" in answer.text) == (413, True)
+    assert (await ada.send("PUT", "/files/left/open", data=b"x" * (LEFT["open"] + 1))).status == 413
+    assert home(site) == []
 
 
 @pytest.mark.parametrize("what", ["other", "..", ".%2e%2fx", "open%2f..%2f..%2fx"])
