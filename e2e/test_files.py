@@ -173,7 +173,7 @@ async def test_a_file_of_any_name_is_the_one_that_opens(url: str, ada: Person, b
     await expect(page.locator("#files tbody tr")).to_have_count(len(names))
     for number, name in enumerate(names):
         await page.goto(f"{url}/files")
-        shown = name.replace("\n", "␊").replace(" spaces", "␠spaces")
+        shown = name.replace("\n", "↵").replace(" spaces", "␣spaces")
         row = page.locator("tbody tr", has=page.get_by_text(shown, exact=True))
         async with page.expect_download() as coming:
             await row.get_by_role("link", name="Download").last.click()

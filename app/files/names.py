@@ -31,8 +31,12 @@ OPENABLE = COMPRESSED | frozenset(
 
 # Characters that reorder the text around them: with these, `gpj.exe` can be shown as `exe.jpg`.
 _MARKS = {
-    character: f"⟨U+{ord(character):04X}⟩"
-    for character in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    **{
+        character: f"⟨U+{ord(character):04X}⟩"
+        for character in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    },
+    "\n": "↵",
+    "\t": "⇥",
 }
 
 
@@ -102,7 +106,7 @@ def visible(name: str) -> str:
     shown = "".join(_MARKS.get(character) or _picture(character) for character in name)
     inner = shown.strip(" ")
     before = len(shown) - len(shown.lstrip(" "))
-    return "␠" * before + inner + "␠" * (len(shown) - before - len(inner))
+    return "␣" * before + inner + "␣" * (len(shown) - before - len(inner))
 
 
 def fit(name: str, most: int) -> str:
@@ -134,8 +138,5 @@ def split(name: str) -> tuple[str, str]:
 
 
 def _picture(character: str) -> str:
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)  # Unicode's pictures of the control characters.
     # Cc: the other control characters; Zl and Zp: line ends that are not in Cc.
-    return f"⟨U+{code:04X}⟩" if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character
+    return f"⟨U+{ord(character):04X}⟩" if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character

@@ -131,12 +131,12 @@ def test_every_name_that_a_disk_takes_is_kept_as_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("new\nline\t.csv", "new␊line␉.csv"),
+        ("new\nline\t.csv", "new↵line⇥.csv"),
         ("a\u202evsc.exe", "a⟨U+202E⟩vsc.exe"),
-        (" x.csv  ", "␠x.csv␠␠"),
+        (" x.csv  ", "␣x.csv␣␣"),
         ("日本 語.csv", "日本 語.csv"),
         ("a\x85b\u2028", "a⟨U+0085⟩b⟨U+2028⟩"),
-        ("   ", "␠␠␠"),
+        ("   ", "␣␣␣"),
     ],
 )
 def test_a_page_shows_what_is_invisible_in_a_name(name: str, shown: str) -> None:
