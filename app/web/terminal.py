@@ -67,13 +67,17 @@ async def page(session_id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/<session_id>/state")
+@in_outage
 async def state(session_id: str) -> ResponseReturnValue:
     """The session's state as JSON; `?wait=running&timeout=25` answers when it gets there or time is up.
 
     With `seen`, the `detail` of an earlier answer, it also answers once there is more to say.
     """
     asked = request.args
-    shown = await wait_for(me().id, session_id, asked.get("wait"), asked.get("timeout"), asked.get("seen"))
+    try:
+        shown = await wait_for(me().id, session_id, asked.get("wait"), asked.get("timeout"), asked.get("seen"))
+    except DatabaseOutage:
+        shown = Shown(await _get(me(), session_id))
     session = shown.session
     return jsonify(
         state=session.shown.value,

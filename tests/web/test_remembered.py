@@ -169,6 +169,7 @@ async def test_while_postgres_is_cut_off_terminals_work_and_a_reload_finds_its_o
         answer = await browser.get(path)
         assert answer.status == 200
         assert "Keep it running" in answer.text
+        assert (await browser.get(f"{path}/state?wait=running")).json["state"] == "running"
         async with attached(browser, session_id) as page:
             await page.send(b"typed after the reload")
             await gotty.until(lambda: "typed after the reload" in gotty.typed)
