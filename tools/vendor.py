@@ -19,7 +19,6 @@ FILES = {
     "htmx.org": ("dist/htmx.min.js",),
     "@xterm/xterm": ("lib/xterm.mjs", "css/xterm.css"),
     "@xterm/addon-fit": ("lib/addon-fit.mjs",),
-    "@xterm/addon-unicode11": ("lib/addon-unicode11.mjs",),
     "@xterm/addon-web-links": ("lib/addon-web-links.mjs",),
     "@xterm/addon-webgl": ("lib/addon-webgl.mjs",),
 }

@@ -4,6 +4,7 @@ import { coloursOf } from "./colours.js";
 import { byPlace, control, isForeign, sequence } from "./keys.js";
 import { CLIPBOARD_LIMIT } from "./clipboard.js";
 import { page } from "./words.js";
+import { cellsOf, provider } from "./widths.js";
 
 const MIN_ROWS = 4; // The Hub gives a program no fewer: VisiData would hide an open prompt.
 const CLICK = 60; // Milliseconds that a button is down. VisiData takes what is shorter for a key that it does not know.
@@ -26,8 +27,8 @@ export class Screen {
    * `shortcut(event)`, which says whether the page took the key, and `answers()`: whether this window answers the program.
    */
   static async open(element, look, on) {
-    const [{ Terminal }, { FitAddon }, { Unicode11Addon }, { WebLinksAddon }] = await Promise.all(
-      ["xterm", "fit", "unicode11", "links"].map((part) => import(page.dataset[part])),
+    const [{ Terminal }, { FitAddon }, { WebLinksAddon }] = await Promise.all(
+      ["xterm", "fit", "links"].map((part) => import(page.dataset[part])),
     );
     // xterm.js measures a character once, when it opens.
     await document.fonts.load(`${look.size}px ${look.family}`);
@@ -36,7 +37,7 @@ export class Screen {
     screen.on = on;
     screen.#look = look;
     const term = (screen.term = new Terminal({
-      allowProposedApi: true, // For the wider characters of Unicode 11.
+      allowProposedApi: true, // For the widths of characters.
       ...optionsOf(look),
       scrollback: 0, // VisiData scrolls by itself, and no columns go to a scroll bar.
       macOptionClickForcesSelection: true,
@@ -44,10 +45,11 @@ export class Screen {
       linkHandler: { activate: (_, text) => openLink(text) },
     }));
     term.loadAddon((screen.#fit = new FitAddon()));
-    term.loadAddon(new Unicode11Addon());
-    term.unicode.activeVersion = "11";
+    term.unicode.register(provider);
+    term.unicode.activeVersion = provider.version;
     term.loadAddon(new WebLinksAddon((_, link) => openLink(link)));
     term.open(element);
+    term.registerCharacterJoiner(cellsOf);
     screen.#listen();
     screen.#read();
     screen.fit();

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from agent_run import PROJECT
@@ -97,14 +94,3 @@ def run_script(home: Path, script: str, *arguments: str) -> list[Any]:
 def open_files(home: Path, paths: Sequence[str]) -> list[Opened]:
     """Open each path with one VisiData, whose home and working directory is `home`."""
     return [Opened.of(found) for found in run_script(home, OPEN_ALL, json.dumps(list(paths)))]
-
-
-def load_module(name: str) -> ModuleType:
-    """A module of the hosted configuration that is pure, without its package, which needs VisiData."""
-    path = visidata.CONFIG.with_name("hosted") / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"hosted_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

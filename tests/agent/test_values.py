@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosted_visidata import CASES, Opened, load_module, open_files, run_script
+from hosted_visidata import CASES, Opened, open_files, run_script
 
-plain = load_module("plain")
+from app.agent.visidata.hosted import plain
 
 # Each job opens a file, sets types of columns, as `%` and `@` do, and saves the sheet under several names.
 CONVERT = """

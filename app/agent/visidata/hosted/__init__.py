@@ -36,6 +36,7 @@ def install(folder: Path) -> None:
         typed_files,
         values,
         what_opens,
+        widths,
         workbooks,
     )
 
@@ -55,6 +56,7 @@ def install(folder: Path) -> None:
     load_problems.install()
     workbooks.install()
     saving.install()
+    widths.install()
     values.install()
     reading.install()
     text_files.install()
