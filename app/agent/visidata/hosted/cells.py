@@ -86,11 +86,16 @@ def units(
         yield cell, columns
 
 
-def columns(text: str) -> int:
-    """Columns that the text takes."""
+def columns(text: str, most: int | None = None) -> int:
+    """Columns that the text takes; counted up to `most` only, if that is given."""
     if text.isascii():
         return len(text)
-    return sum(own for _, own in units(text))
+    used = 0
+    for _, own in units(text):
+        used += own
+        if most is not None and used > most:
+            break
+    return used
 
 
 def clip(cells: Iterable[tuple[str, int]], room: int, ending: str = "") -> tuple[str, int]:

@@ -52,7 +52,7 @@ def dispwidth(ss: str, maxwidth: int | None = None, literal: bool = False) -> in
     """Columns of the text, at most `maxwidth` if that is given; markup takes none unless it is `literal`."""
     used = 0
     for _, chunk in cliptext.iterchunks(ss, literal=literal):
-        used += cells.columns(chunk)
+        used += cells.columns(chunk, maxwidth)
         if maxwidth and used > maxwidth:
             return maxwidth
     return used
