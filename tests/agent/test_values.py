@@ -306,6 +306,16 @@ def test_columns_of_equal_names_are_all_kept(tmp_path: Path) -> None:
     assert "JSON cannot hold two columns named `a`; the second is saved as `a_2`" in job["said"]
 
 
+def test_decimal_commas_are_numbers_in_typed_files_and_stay_in_text_files(tmp_path: Path) -> None:
+    (tmp_path / "sums.csv").write_text("who;sum\nAda;1.234,56\nBob;1.234\nEve;n/a\n")
+    job = {"open": "sums.csv", "types": {"sum": "float"}, "save": ["saved.csv", "saved.tsv", "saved.jsonl"]}
+    convert(tmp_path, job)
+    assert (tmp_path / "saved.csv").read_text() == (tmp_path / "sums.csv").read_text()
+    assert (tmp_path / "saved.tsv").read_text().splitlines()[1:] == ["Ada\t1.234,56", "Bob\t1.234", "Eve\tn/a"]
+    rows = [json.loads(line)["sum"] for line in (tmp_path / "saved.jsonl").read_text().splitlines()]
+    assert rows == [1234.56, 1234.0, "n/a"]
+
+
 def test_a_date_that_names_no_year_is_saved_as_the_text_that_it_is(tmp_path: Path) -> None:
     (tmp_path / "days.csv").write_text("day\n7\n5 March\n10:30\nMarch 2024\n31.12.2024 14:45\n2024-03-31T01:30+02:00\n")
     convert(tmp_path, {"open": "days.csv", "types": {"day": "date"}, "save": ["saved.csv"]})

@@ -20,14 +20,22 @@ def install() -> None:
 
 
 def getTypedValue(col, row):  # type: ignore[no-untyped-def]  # noqa: N802
-    shape: Any = getattr(col.sheet, "text_shape", None)
-    if not isinstance(shape, sniffing.CsvShape) or getattr(col, "expr", None) not in shape.comma_columns:
-        return _typed_value(col, row)
-    if col.type not in vd.numericTypes or col.type in (date, vlen):
+    if not _has_commas(col):
         return _typed_value(col, row)
     value = wrapply(col.getValue, row)
-    if isinstance(value, str):
-        # The types for whole numbers and floats take nothing but numbers, that for currencies takes other signs too.
-        text = value if col.type in (int, float) else re.sub(r"[^\d.,+-]", "", value)
-        value = sniffing.with_decimal_point(text)
-    return wrapply(col.type, value)
+    return wrapply(col.type, number_text(col, value) if isinstance(value, str) else value)
+
+
+def number_text(col: Any, text: str) -> str:
+    """The text of a cell as the type of its column reads it."""
+    if not _has_commas(col):
+        return text
+    # The types for whole numbers and floats take nothing but numbers, that for currencies takes other signs too.
+    return sniffing.with_decimal_point(text if col.type in (int, float) else re.sub(r"[^\d.,+-]", "", text))
+
+
+def _has_commas(col: Any) -> bool:
+    shape: Any = getattr(col.sheet, "text_shape", None)
+    if not isinstance(shape, sniffing.CsvShape) or getattr(col, "expr", None) not in shape.comma_columns:
+        return False
+    return col.type in vd.numericTypes and col.type not in (date, vlen)

@@ -26,7 +26,7 @@ from visidata import (  # type: ignore[import-not-found]  # It is in the session
 )
 from visidata.column import INPROGRESS  # type: ignore[import-not-found]
 
-from . import plain
+from . import decimal_commas, plain
 
 _dateutil = vd.date_parse
 
@@ -62,7 +62,7 @@ def _shown(value: object) -> str:
 
 def typed(col: Any, row: Any) -> Any:
     """The cell's value as a plain Python value of its column's type; text where it is none of that type; None if missing."""
-    return _typed(col.type, _read(col, row))
+    return _typed_cell(col, _read(col, row))
 
 
 def text(col: Any, row: Any) -> str:
@@ -73,7 +73,7 @@ def text(col: Any, row: Any) -> str:
             return plain.date_text(given, _dateutil)
         if col.type is not vlen:
             return given
-    return plain.text(_typed(col.type, given))
+    return plain.text(_typed_cell(col, given))
 
 
 def raw(col: Any, row: Any) -> Any:
@@ -93,6 +93,13 @@ def _read(col: Any, row: Any) -> Any:
     if isinstance(value, TypedWrapper):
         return None
     return plain.native(value)
+
+
+def _typed_cell(col: Any, given: Any) -> Any:
+    if not isinstance(given, str):
+        return _typed(col.type, given)
+    value = _typed(col.type, decimal_commas.number_text(col, given))
+    return given if isinstance(value, str) else value
 
 
 def _typed(kind: Any, value: Any) -> Any:
@@ -138,4 +145,4 @@ def get_json_value(vd, col, row):  # type: ignore[no-untyped-def]
     given = _read(col, row)
     if isinstance(given, str) and col.type is date:
         return plain.date_text(given, _dateutil, separator="T")
-    return plain.jsonable(_typed(col.type, given))
+    return plain.jsonable(_typed_cell(col, given))
