@@ -159,9 +159,10 @@ async def test_a_cookie_that_was_made_up_counts_by_address(site: Site) -> None:
 async def test_guessing_tokens_is_slowed_down_and_a_program_that_works_goes_on_beside_it(site: Site) -> None:
     program = await site.program(await site.hub.accounts.add("ada@example.org"))
     assert (await program.get("/api/v1/sessions")).status == 200
-    guesses = [Browser(site.app, Authorization=f"Bearer hub_{number}") for number in range(BAD_TOKENS.count + 1)]
+    guesses = [Browser(site.app, Authorization=f"Bearer hub_{number}") for number in range(2 * BAD_TOKENS.count)]
     statuses = [(await guess.get("/api/v1/sessions")).status for guess in guesses]
-    assert statuses == [401] * BAD_TOKENS.count + [429]
+    assert statuses[: BAD_TOKENS.count] == [401] * BAD_TOKENS.count
+    assert 429 in statuses  # Not at once on a slow machine: one more is allowed each second.
     assert (await program.get("/api/v1/sessions")).status == 200
     assert (await guesses[0].get("/api/v1/sessions", remote_addr="192.0.2.1")).status == 401
 
