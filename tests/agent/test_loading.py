@@ -226,15 +226,41 @@ vd.sync(sheet.reload())
 problems.append(sheet.load_problem)
 os.unlink("few.csv")
 vd.sync(sheet.reload())
-problems.append(sheet.load_problem)
+problems += [sheet.load_problem, sheet.nRows]
 print(json.dumps(problems))
 """
     assert run_script(tmp_path, script)[0] == [
         "stopped: only 1 row was loaded",
         None,
         "only the first 5 rows were loaded (option max_rows)",
-        "there is no such file any more",
+        "only the first 5 rows were loaded (option max_rows)",
+        5,  # A reload of a file that is gone loses nothing.
     ]
+
+
+def test_every_kind_of_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    """Also those whose sheets load in a way of their own."""
+    names = [
+        "bad.parquet",
+        "bad.arrow",
+        "bad.dta",
+        "bad.geojson",
+        "bad.json",
+        "bad.h5",
+        "bad.sqlite",
+        "bad.xls",
+        "bad.zip",
+    ]
+    starts = {"bad.parquet": b"PAR1", "bad.arrow": b"ARROW1", "bad.sqlite": b"SQLite format 3\0"}
+    for name in names:
+        (tmp_path / name).write_bytes(starts.get(name, b"\x01\x02") + bytes(range(256)) * 4)
+    (tmp_path / "deep").mkdir()
+    long = "deep/" + "x" * 300 + ".csv"
+    *opened, too_long = open_files(tmp_path, [*names, long])
+    for name, found in zip(names, opened, strict=True):
+        assert found.problem and found.problem in found.status, (name, found)
+    assert too_long.kind == "DirSheet"
+    assert any("File name too long" in said for said in too_long.said)
 
 
 def test_a_zstandard_file_is_read_to_its_end_and_vds_opens_again(tmp_path: Path) -> None:

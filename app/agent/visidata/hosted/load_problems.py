@@ -6,7 +6,10 @@ whole file.
 
 from __future__ import annotations
 
+import functools
+import os
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 from visidata import (  # type: ignore[import-not-found]  # It is in the sessions' Python alone.
@@ -14,14 +17,13 @@ from visidata import (  # type: ignore[import-not-found]  # It is in the session
     EscapeException,
     ExpectedException,
     Path,
-    Sheet,
-    asyncthread,
+    VisiData,
     vd,
 )
 
 from . import encodings, loading
 
-_reload = Sheet.reload.__wrapped__
+_exec_async = VisiData.execAsync
 _left_status = BaseSheet.leftStatus
 
 
@@ -31,31 +33,48 @@ class LoadProblem(ExpectedException):  # type: ignore[misc]
 
 def install() -> None:
     BaseSheet.load_problem = None
-    Sheet.reload = asyncthread(reload)
+    VisiData.api(execAsync)
     BaseSheet.leftStatus = left_status
 
 
-def reload(sheet):  # type: ignore[no-untyped-def]
-    sheet.load_problem = None
-    encodings.count_replaced()
-    try:
-        _reload(sheet)
-        sheet.load_problem = _missing_rows(sheet) or sheet.load_problem  # A loader may have set it.
-    except EscapeException:
-        sheet.load_problem = f"stopped: only {sheet.nRows:,} row{'s were' if sheet.nRows != 1 else ' was'} loaded"
-        raise
-    except BaseException as error:
-        sheet.load_problem = _missing_rows(sheet) or describe(error)
-        raise
-    finally:
-        if note := loading.note_of(sheet, encodings.count_replaced()):
-            vd.status(f"{sheet.name}: {note}")
+def execAsync(vd, func, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: N802
+    """Start a thread, as VisiData does, and watch it if it loads a sheet: some kinds of sheets have a `reload` of their own."""
+    if args and isinstance(args[0], BaseSheet) and getattr(func, "__name__", "") == "reload":
+        func = _watch(func)
+    return _exec_async(vd, func, *args, **kwargs)
+
+
+def _watch(reload: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(reload)
+    def load(sheet: Any, *args: Any, **kwargs: Any) -> Any:
+        if sheet.nRows and _is_gone(sheet.source):
+            vd.fail(f"not reloaded: there is no file {sheet.source} any more")
+        sheet.load_problem = None
+        encodings.count_replaced()
+        try:
+            result = reload(sheet, *args, **kwargs)
+            sheet.load_problem = _missing_rows(sheet) or sheet.load_problem  # A loader may have set it.
+            return result
+        except EscapeException:
+            sheet.load_problem = f"stopped: only {sheet.nRows:,} row{'s were' if sheet.nRows != 1 else ' was'} loaded"
+            raise
+        except BaseException as error:
+            sheet.load_problem = _missing_rows(sheet) or describe(error)
+            raise
+        finally:
+            if note := loading.note_of(sheet, encodings.count_replaced()):
+                vd.status(f"{sheet.name}: {note}")
+
+    return load
+
+
+def _is_gone(source: Any) -> bool:
+    return isinstance(source, Path) and source.is_local() and source.given != "-" and not os.path.exists(source)  # noqa: PTH110
 
 
 def _missing_rows(sheet: Any) -> str | None:
     """What a load that ended by itself has left out."""
-    source = sheet.source
-    if isinstance(source, Path) and source.is_local() and source.given != "-" and not source._path.exists():
+    if _is_gone(sheet.source):
         return "there is no such file any more"
     if sheet.precious and sheet.nRows >= sheet.options.max_rows:
         return f"only the first {sheet.nRows:,} rows were loaded (option max_rows)"

@@ -27,8 +27,13 @@ def install() -> None:
 def openPath(vd, p, filetype=None, create=False):  # type: ignore[no-untyped-def]  # noqa: N802
     if p.has_fp() or p.is_url() or p.given == "-":
         return _open_path(vd, p, filetype=filetype, create=create)
-    if not os.path.lexists(p) or not p._path.exists():
+    try:
+        p._path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return _missing(p, filetype, create)
+    except OSError as error:
+        vd.warning(f"{p}: {error.strerror}")
+        return vd.open_dir(_folder(p))
     try:
         return _open(p, filetype, create)
     except Exception as error:
@@ -96,7 +101,7 @@ def _missing(path: Any, filetype: str | None, create: bool) -> Any:
 
 def _folder(path: Any) -> Any:
     """The nearest folder above the path that exists."""
-    parents = (folder for folder in path._path.absolute().parents if folder.is_dir())
+    parents = (folder for folder in path._path.absolute().parents if os.path.isdir(folder))  # noqa: PTH112
     return Path(next(parents))
 
 
