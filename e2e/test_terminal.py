@@ -122,6 +122,7 @@ async def test_a_restarted_hub_says_goodbye_and_finds_its_sessions_again(
     await _is_as_it_was_left(terminal)
     await expect(listed.locator("#offline")).to_be_hidden(timeout=20_000)
     await listed.get_by_role("button", name="Stop penguins.csv").click()
+    await listed.get_by_role("button", name="Stop it").click()
     await expect(row(listed, "penguins.csv")).to_contain_text("You stopped it.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import partial
 from hashlib import sha512
 from typing import Any
@@ -28,9 +29,8 @@ from app.web.context import hub
 
 Identity = tuple[Account | None, Login | None, UUID | None]
 COOKIE = "hub_login_id"
-FORMER_COOKIE = (
-    "hub_login"  # Of versions that had no logins as rows. Replicas of both kinds may serve during an update.
-)
+# Of versions that had no logins as rows. Replicas of both kinds may serve during an update, so the names differ.
+FORMER_COOKIE = "hub_login"
 HEADER = "Hub-Login"
 FIELD = "login"
 
@@ -63,7 +63,7 @@ class FormsCarryLogin(Extension):
     FORM = re.compile(r"""<form\b[^>]*\bmethod="post"[^>]*>""", re.IGNORECASE)
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        field = f'<input type="hidden" name="{FIELD}" value="{{{{ page_login() }}}}">'
+        field = f'<input type=hidden name={FIELD} value="{{{{ page_login() }}}}">'  # A list of sessions has sixty.
         return self.FORM.sub(lambda form: form[0] + field, source)
 
 
@@ -86,9 +86,14 @@ def set_up(app: Quart) -> None:
 
 
 def page_login() -> str:
-    """The id of the login that the page is made for; empty where nobody is logged in."""
+    """The login that the page is made for, as pages carry it; empty where nobody is logged in."""
     login = this_login()
-    return str(login.id) if login else ""
+    return urlsafe_b64encode(login.id.bytes).decode().rstrip("=") if login else ""
+
+
+def _id_of(said: str) -> UUID:
+    """The id that `page_login` gives. Raises ValueError for anything else."""
+    return UUID(bytes=urlsafe_b64decode(f"{said}=="))
 
 
 def this_login() -> Login | None:
@@ -166,7 +171,7 @@ async def _check(said: str | None) -> None:
         return
     owner = None
     with contextlib.suppress(ValueError):
-        owner = await hub().accounts.logins.owner(UUID(said))
+        owner = await hub().accounts.logins.owner(_id_of(said))
     if owner != account.id:  # The same person may have logged in again.
         who = account.email or "a guest"
         raise OtherLogin(

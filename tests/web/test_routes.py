@@ -217,6 +217,7 @@ async def test_websockets_come_from_our_own_pages_or_with_a_token(site: Site) ->
         {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"},
         # Names and passwords in an address reach a server too, whichever page the address is on.
         {"Origin": "https://evil.example", "Authorization": "Basic eDp5"},
