@@ -12,7 +12,7 @@ from pathlib import Path as SystemPath
 
 from visidata import Column, EscapeException, Path, Sheet, VisiData, vd
 
-ROWS = 5000
+ROWS = 1500
 OLD = b"the old file\n"
 
 
