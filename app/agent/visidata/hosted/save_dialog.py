@@ -19,9 +19,12 @@ def ask(vd: Any, facts: Sequence[str], question: str, answers: Sequence[str] = (
     """
     if vd.options.confirm.startswith("y"):  # The user has said yes to all questions.
         return answers[0]
-    width = max(20, min(_WIDTH, vd.scrFull.getmaxyx()[1] - 8))
+    height, columns = vd.scrFull.getmaxyx()
+    width = max(20, min(_WIDTH, columns - 8))
+    asked = textwrap.wrap(question, width)
     lines = [line for fact in facts for line in textwrap.wrap(fact, width, initial_indent="- ", subsequent_indent="  ")]
-    lines += textwrap.wrap(question, width)
+    room = max(0, height - len(asked) - 4)  # The question and its answers must be in sight.
+    lines = (lines if len(lines) <= room else [*lines[: room - 1], "…"][:room]) + asked
     rows = [AttrDict(x=2, y=0, text=" save ", color="yellow")]
     rows += [AttrDict(x=2, y=number, text=line, color="yellow") for number, line in enumerate(lines, 1)]
     x = 4
