@@ -10,7 +10,7 @@ HubError
 ├── Conflict          409  fine in itself, but not in this state
 ├── TooLarge          413  over a size limit
 ├── Misdirected       421  asked by a name that is not the Hub's
-├── LimitReached      429  over a number limit (sessions for each user); waiting alone does not help
+├── LimitReached      429  over a number limit: of sessions, guests, live lists, uploads under way
 ├── TooManyRequests   429  over a rate limit; says when to try again
 └── Unavailable       503  a part that the Hub needs does not answer; trying again may help
     └── DatabaseOutage     Postgres cannot be reached; `app.db` raises it, and logs the outage once
@@ -75,8 +75,14 @@ class TooLarge(HubError):
 
 
 class LimitReached(HubError):
+    """`retry_after` where waiting helps; a quota has none, since something must be deleted first."""
+
     status = 429
     title = "Limit reached"
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class TooManyRequests(HubError):

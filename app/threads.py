@@ -22,6 +22,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 MAX_WAITING = 200  # Jobs that one owner may have in the queue.
+RETRY_AFTER = 2  # Seconds.
 
 _Job = tuple[Callable[[], Any], "Future[Any]"]
 
@@ -62,7 +63,7 @@ class Pool:
         with self._changed:
             jobs = self._waiting.get(owner)
             if jobs is not None and len(jobs) >= MAX_WAITING and not certain:
-                raise LimitReached("Too many requests are waiting. Try again in a moment.")
+                raise LimitReached("Too many requests are waiting. Try again in a moment.", retry_after=RETRY_AFTER)
             self._waiting.setdefault(owner, deque()).append((work, future))
             if not self._idle and self._started < self.threads:
                 self._started += 1

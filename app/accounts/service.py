@@ -42,6 +42,7 @@ GUESTS_AGAIN = (
     f"A place that is not used is free again after {GUEST_WITHOUT_SESSION.seconds // 60} minutes: try again then, or ask "
     "for an account."
 )
+GUESTS_RETRY = 60  # Seconds.
 GUESTS_LOCK = 0x48554247  # "HUBG": the advisory lock under which guests are counted.
 
 BAD_LOGIN = "That address and password do not go together. Check both, or ask for a login link."
@@ -143,9 +144,11 @@ class Accounts:
             )
             taken, near = counted[0]["taken"], counted[0]["near"]
             if taken >= self.settings.max_guests:
-                raise LimitReached(f"All {taken} guest places are taken. {GUESTS_AGAIN}")
+                raise LimitReached(f"All guest places are taken. {GUESTS_AGAIN}", retry_after=GUESTS_RETRY)
             if near >= self.settings.guest_share:
-                raise LimitReached(f"{near} guests from your network are here already, the maximum. {GUESTS_AGAIN}")
+                raise LimitReached(
+                    f"All guest places for your network are taken. {GUESTS_AGAIN}", retry_after=GUESTS_RETRY
+                )
             rows = await Row.raw(
                 """INSERT INTO users (id, email, admin, login_epoch, guest_from, created_at, seen_at)
                    VALUES (gen_random_uuid(), NULL, false, 0, {}, now(), now()) RETURNING *""",

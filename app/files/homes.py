@@ -329,9 +329,10 @@ class Homes:
     def _begin_transfer(self, user_id: str) -> Callable[[], None]:
         """Count an upload or a download; gives what ends it. Raises LimitReached at MAX_TRANSFERS of one person."""
         if self._transfers[user_id] >= MAX_TRANSFERS:
-            error = LimitReached("Too many of your files are on their way at once. Try again when some have arrived.")
-            error.retry_after = TRANSFER_RETRY
-            raise error
+            raise LimitReached(
+                "Too many of your files are on their way at once. Try again when some have arrived.",
+                retry_after=TRANSFER_RETRY,
+            )
         self._transfers[user_id] += 1
 
         def end() -> None:

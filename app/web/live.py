@@ -64,17 +64,14 @@ class LiveLists:
 
     def check(self, user_id: object) -> None:
         """Raises LimitReached, in words for the person, where there may be no further stream."""
-        error = None
         if self._streams[str(user_id)] >= MAX_STREAMS_OF_USER:
-            error = LimitReached(
+            raise LimitReached(
                 f"You have {MAX_STREAMS_OF_USER} live lists open in other browsers, the maximum. This one is refreshed every "
-                "15 seconds. Close one of the others to make it live."
+                "15 seconds. Close one of the others to make it live.",
+                retry_after=RETRY_AFTER,
             )
-        elif self._streams.total() >= MAX_STREAMS:
-            error = LimitReached("The Hub is busy: this list is refreshed every 15 seconds.")
-        if error is not None:
-            error.retry_after = RETRY_AFTER
-            raise error
+        if self._streams.total() >= MAX_STREAMS:
+            raise LimitReached("The Hub is busy: this list is refreshed every 15 seconds.", retry_after=RETRY_AFTER)
 
     @contextlib.contextmanager
     def stream(self, user_id: object, login: str) -> Iterator[Shared[Page]]:

@@ -129,6 +129,7 @@ async def test_there_is_a_limit_of_guests(site: Site) -> None:
     object.__setattr__(site.hub.settings, "max_guests", 2)
     answers = [await site.browser().post("/login/guest", remote_addr=f"10.0.0.{number}") for number in range(3)]
     assert [answer.status for answer in answers] == [303, 303, 429]
+    assert answers[-1].headers["Retry-After"] == "60"
 
 
 async def test_one_ipv6_network_is_one_caller(site: Site) -> None:
