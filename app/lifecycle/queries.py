@@ -305,12 +305,14 @@ async def live_runs(older_than: timedelta) -> list[RunId]:
     return [RunId(row["id"], row["generation"]) for row in rows]
 
 
-async def placed_runs() -> list[RunId]:
-    """The runs that sessions had when they were seen last."""
+async def placed_runs(older_than: timedelta) -> dict[RunId, str]:
+    """The runs that sessions have had for at least `older_than`, as far as the database knows, with their uids."""
     rows = await Row.raw(
-        "SELECT id, generation FROM sessions WHERE state IN ('running', 'stopping') AND COALESCE(run_uid, '') <> ''"
+        """SELECT id, generation, run_uid FROM sessions
+           WHERE state IN ('running', 'stopping') AND run_uid <> '' AND started_at < now() - {}::interval""",
+        older_than,
     )
-    return [RunId(row["id"], row["generation"]) for row in rows]
+    return {RunId(row["id"], row["generation"]): row["run_uid"] for row in rows}
 
 
 async def unknown_runs(runs: Collection[RunId]) -> list[RunId]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import timedelta
 
+from app.errors import RuntimeFailure
 from app.lifecycle import installation, queries
 from app.lifecycle.installation import Hold
 from app.runtimes.base import Observed, Phase, RunId, Runtime
@@ -24,6 +26,11 @@ ORPHAN_GRACE = 30.0  # Seconds that a run without a row, or a row without a run,
 FEW = 3  # Runs that may become orphans at once without a question, however few there are.
 PART = 0.1  # The same, as a part of all.
 
+SAMPLE = 4  # Runs that the runtime is asked about before the sweep is held.
+
+Runs = dict[RunId, str]
+"""Runs with their uids."""
+
 HOW_ON = (
     "Nothing is stopped until an administrator confirms it on the admin page or with `hub sweep --confirm`. "
     "If this is not the database that the runs were started from, correct HUB_DATABASE_URL and restart instead."
@@ -33,6 +40,10 @@ HOW_ON = (
 def is_many(count: int, total: int) -> bool:
     """Whether so many of `total` are not taken for orphans without a question."""
     return count > max(FEW, total * PART)
+
+
+def _some(runs: Runs) -> list[tuple[RunId, str]]:
+    return random.sample(list(runs.items()), min(SAMPLE, len(runs)))
 
 
 class Sweeper:
@@ -63,10 +74,9 @@ class Sweeper:
         """Compare the database with the first full list, before anything may stop a run."""
         if self.surveyed.is_set():
             return
-        live = self._live()
-        placed = await queries.placed_runs()
-        unknown = [run for run in await queries.unknown_runs(live) if run in live]
-        await self._brake(await installation.read_hold(), unknown, [run for run in placed if run not in self._seen()])
+        seen = self._seen()
+        unknown = {run: seen[run].uid for run in await queries.unknown_runs(self._live()) if run in seen}
+        await self._brake(await installation.read_hold(), unknown, await self._lost(ORPHAN_GRACE))
         self.surveyed.set()
 
     async def sweep(self, grace: float = ORPHAN_GRACE) -> None:
@@ -78,8 +88,8 @@ class Sweeper:
         orphans = {run: seen for run, seen in self._seen().items() if run not in known and not seen.unclaimed}
         self._orphans = {run: self._orphans.get(run, now) for run in orphans}
         due = {run: seen for run, seen in orphans.items() if now - self._orphans[run] >= grace}
-        missing = [run for run in await queries.live_runs(timedelta(seconds=grace)) if run not in self._seen()]
-        if await self._brake(hold, [run for run, seen in due.items() if seen.phase is not Phase.ENDED], missing):
+        living = {run: seen.uid for run, seen in due.items() if seen.phase is not Phase.ENDED}
+        if await self._brake(hold, living, await self._lost(grace)):
             return
         for run, seen in due.items():
             if seen.phase is Phase.ENDED:
@@ -88,28 +98,52 @@ class Sweeper:
             else:
                 log.warning("run %s belongs to no session; stopping it", run)
                 await self.runtime.stop(run, seen.uid, self.settings.stop_grace.total_seconds())
+        missing = [run for run in await queries.live_runs(timedelta(seconds=grace)) if run not in self._seen()]
         if missing and await queries.poke(dict.fromkeys(missing)):
             self._wake()
 
-    async def _brake(self, hold: Hold, orphans: Collection[RunId], missing: Collection[RunId]) -> bool:
-        """Whether the sweep is held, for what it would do now or from before."""
-        new = [run for run in orphans if str(run) not in hold.confirmed]
-        lost = [run for run in missing if str(run) not in hold.confirmed]
-        live, rows = self._live(), await queries.known_runs() if lost else ()
+    async def _lost(self, grace: float) -> Runs:
+        """The runs that sessions have by the database, and that are nowhere to be seen."""
+        placed = await queries.placed_runs(timedelta(seconds=grace))
+        return {run: uid for run, uid in placed.items() if run not in self._seen()}
+
+    async def _brake(self, hold: Hold, orphans: Runs, lost: Runs) -> bool:
+        """Whether nothing may be swept now: the sweep is held, or this replica's view is too old to tell."""
+        new = {run: uid for run, uid in orphans.items() if str(run) not in hold.confirmed}
+        gone = {run: uid for run, uid in lost.items() if str(run) not in hold.confirmed}
+        live, rows = self._live(), await queries.known_runs() if gone else ()
         ahead = await queries.runs_ahead(new) if new else []
         why: list[str] = []
         if is_many(len(new), len(live)):
             why.append(f"{len(new)} of {len(live)} live runs belong to no session in this database.")
         if ahead:
             why.append(f"{len(ahead)} live runs are newer than this database knows: it was restored from a backup.")
-        if is_many(len(lost), len(rows)):
-            why.append(f"{len(lost)} of {len(rows)} running sessions have no run here.")
-        if why or hold.since is not None:
-            runs = {str(run) for run in (*orphans, *missing)}
+        if is_many(len(gone), len(rows)):
+            why.append(f"{len(gone)} of {len(rows)} running sessions have no run here.")
+        self.held = hold.since is not None
+        if why and not self.held and not await self._is_so(new, gone):
+            log.info("what is known of runs is out of date (%s); sweeping later", " ".join(why))
+            return True
+        if why or self.held:
+            runs = {str(run) for run in (*orphans, *lost)}
             if await installation.hold(" ".join(why), runs) and why:
                 log.error("the sweep is held: %s %s", " ".join(why), HOW_ON)
-        self.held = bool(why) or hold.since is not None
+            self.held = True
         return self.held
+
+    async def _is_so(self, orphans: Runs, lost: Runs) -> bool:
+        """Ask the runtime directly about some of these runs: a replica that was cut off has an old view of them."""
+        try:
+            for run, uid in _some(orphans):
+                seen = await self.runtime.look(run, uid)
+                if seen is None or seen.phase is Phase.ENDED:
+                    return False
+            for run, uid in _some(lost):
+                if await self.runtime.look(run, uid) is not None:
+                    return False
+        except RuntimeFailure:
+            return False
+        return True
 
     def _live(self) -> list[RunId]:
         seen = self._seen().items()

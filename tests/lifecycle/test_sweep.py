@@ -22,7 +22,7 @@ from app.db.tables import Session as Row
 from app.lifecycle import installation
 from app.lifecycle.manager import Manager
 from app.lifecycle.sweep import is_many
-from app.runtimes.base import Source
+from app.runtimes.base import Observed, Phase, RunId, Source
 from app.runtimes.kubernetes import names
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.runtime import KubernetesRuntime
@@ -126,7 +126,7 @@ async def test_the_database_of_another_hub_costs_neither_hub_a_run(place: Place,
     theirs = [await place.sessions.create(other, guest=False, name=f"theirs {n}", source=Source()) for n in range(5)]
     await Row.raw(
         """UPDATE sessions SET state = 'running', generation = 1, run_uid = 'u', address = '10.0.0.1:1', due_at = NULL,
-             launched_at = now() - interval '1 hour', started_at = now()"""
+             launched_at = now() - interval '1 hour', started_at = now() - interval '1 hour', last_input_at = now()"""
     )
     manager = await place.replica()
     await sweep(manager)
@@ -195,6 +195,25 @@ async def test_pods_and_volumes_bear_the_id_of_the_database_that_they_were_made_
     for kind in ("pods", "persistentvolumeclaims"):
         (made,) = place.api.store.find(kind, "hub")
         assert made["metadata"]["labels"][names.INSTALLATION] == await installation.get_id()
+
+
+async def test_a_replica_that_was_cut_off_holds_nothing_up_with_its_old_view(place: Place, ada: UUID) -> None:
+    manager = await place.replica()
+    made = await place.run(ada, 5)
+    await Row.raw("UPDATE sessions SET started_at = now() - interval '1 hour', last_input_at = now()")
+    there = dict(manager.seen)
+    manager.seen.clear()  # Runs that others have started since.
+    for number in range(5):  # Runs that others have ended since.
+        run = RunId(f"ended{number}", 1)
+        manager.seen[run] = Observed(run, Phase.RUNNING, f"uid-{number}", address="10.0.0.1:1")
+    await sweep(manager)
+    assert await installation.read_why() == ""
+    assert place.living() == 5
+    manager.seen.clear()
+    await manager.sweep(grace=0)
+    assert await installation.read_why() == ""
+    manager.seen.update(there)
+    assert {(await place.sessions.get_any(one.id)).state for one in made} == {State.RUNNING}
 
 
 @pytest.mark.parametrize(
