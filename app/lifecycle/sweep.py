@@ -103,23 +103,26 @@ class Sweeper:
             self._wake()
 
     async def _lost(self, grace: float) -> Runs:
-        """The runs that sessions have by the database, and that are nowhere to be seen."""
+        """The runs that sessions have by the database, where none of them is to be seen; empty where one is.
+
+        Runs that vanished, however many, are another matter: their sessions have failed, and the sweep continues.
+        """
         placed = await queries.placed_runs(timedelta(seconds=grace))
-        return {run: uid for run, uid in placed.items() if run not in self._seen()}
+        return {} if any(run in self._seen() for run in placed) else placed
 
     async def _brake(self, hold: Hold, orphans: Runs, lost: Runs) -> bool:
         """Whether nothing may be swept now: the sweep is held, or this replica's view is too old to tell."""
         new = {run: uid for run, uid in orphans.items() if str(run) not in hold.confirmed}
         gone = {run: uid for run, uid in lost.items() if str(run) not in hold.confirmed}
-        live, rows = self._live(), await queries.known_runs() if gone else ()
+        live = self._live()
         ahead = await queries.runs_ahead(new) if new else []
         why: list[str] = []
         if is_many(len(new), len(live)):
             why.append(f"{len(new)} of {len(live)} live runs belong to no session in this database.")
         if ahead:
             why.append(f"{len(ahead)} live runs are newer than this database knows: it was restored from a backup.")
-        if is_many(len(gone), len(rows)):
-            why.append(f"{len(gone)} of {len(rows)} running sessions have no run here.")
+        if len(gone) > FEW:
+            why.append(f"Not one of {len(gone)} running sessions has its run here.")
         self.held = hold.since is not None
         if why and not self.held and not await self._is_so(new, gone):
             log.info("what is known of runs is out of date (%s); sweeping later", " ".join(why))

@@ -132,7 +132,7 @@ async def test_the_database_of_another_hub_costs_neither_hub_a_run(place: Place,
     await sweep(manager)
     assert place.living() == 2
     assert [(await place.sessions.get_any(one.id)).state for one in theirs] == [State.RUNNING] * 5
-    assert "5 of 5 running sessions have no run here" in await installation.read_why()
+    assert "Not one of 5 running sessions has its run here" in await installation.read_why()
 
 
 async def test_a_restored_older_database_leaves_every_run_alone_until_an_administrator_confirms(
@@ -156,6 +156,22 @@ async def test_a_restored_older_database_leaves_every_run_alone_until_an_adminis
     await one.sweep(grace=0)
     assert place.living() == 2
     assert not one.sweeper.held
+
+
+async def test_many_runs_that_vanished_while_no_replica_lived_are_lost_and_hold_nothing_up(
+    place: Place, ada: UUID
+) -> None:
+    await place.replica()
+    made = await place.run(ada, 6)
+    await place.leave()
+    await Row.raw("UPDATE sessions SET started_at = now() - interval '1 hour', last_input_at = now()")
+    for one in made[1:]:
+        place.api.store.delete("pods", "hub", names.pod_name(one.run), {"gracePeriodSeconds": 0})
+    manager = await place.replica()
+    for one in made[1:]:
+        await until(place.sessions, one.id, lambda session: session.state is State.FAILED)
+    assert not manager.sweeper.held
+    assert (await place.sessions.get_any(made[0].id)).state is State.RUNNING
 
 
 async def test_one_run_that_is_newer_than_its_row_shows_that_the_database_is_older(place: Place, ada: UUID) -> None:
