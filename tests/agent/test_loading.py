@@ -64,7 +64,7 @@ def test_xml_and_html_are_read_in_the_encoding_that_they_declare(cases: dict[str
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("encoding-cp1252.csv", "read as Windows-1252 (a guess); saves as UTF-8"),
+        ("encoding-cp1252.csv", "read as Windows-1252 (a guess; zO encoding changes it); saves as UTF-8"),
         ("encoding-utf16le-bom.csv", "read as UTF-16; saves as UTF-8"),
         ("semicolon.csv", "semicolon-separated, decimal commas"),
         ("sep.csv", "semicolon-separated"),
@@ -186,6 +186,22 @@ def test_an_address_is_read_like_a_file(tmp_path: Path) -> None:
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         return
+
+
+def test_a_wrong_guess_is_put_right_by_the_sheets_option(tmp_path: Path) -> None:
+    (tmp_path / "polish.csv").write_bytes("miasto\nŁódź\n".encode("cp1250"))
+    script = """
+import json
+from visidata import AttrDict, vd
+vd.loadConfigAndPlugins(AttrDict())
+sheet = vd.openSource("polish.csv")
+vd.sync(sheet.ensureLoaded())
+sheet.options.encoding = "cp1250"
+vd.statuses.clear()
+vd.sync(sheet.reload())
+print(json.dumps([sheet.rows[0][0], list(vd.statuses)]))
+"""
+    assert run_script(tmp_path, script) == [["Łódź", []]]
 
 
 # Loads that fail, or are stopped

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import string
-import sys
-from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agent import visidata
-
-
-def load() -> ModuleType:
-    """The module without its package, which needs VisiData."""
-    path = visidata.CONFIG.with_name("hosted") / "sniffing.py"
-    spec = importlib.util.spec_from_file_location("hosted_sniffing", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-sniffing = load()
+from app.agent.visidata.hosted import legacy, sniffing
 
 
 @pytest.mark.parametrize(
@@ -57,6 +40,33 @@ sniffing = load()
 )
 def test_the_encoding(head: bytes, encoding: str) -> None:
     assert sniffing.sniff_encoding(head, whole=True).encoding == encoding
+
+
+TEXTS = {
+    "Город,Население\nМосква,13010112\nСанкт-Петербург,5601911\nНовосибирск,1633595\n": ["cp1251", "koi8_r", "cp866"],
+    "都市,人口\n東京,13960000\nおおさか,2750000\nナゴヤ,2320000\nさっぽろ\n": ["cp932", "euc_jp"],
+    "도시,인구\n서울,9411000\n부산,3349000\n인천,2936000\n": ["cp949"],
+    "城市,人口\n北京,21893095\n上海,24870895\n广州,18676605\n深圳,17494398\n": ["gb18030"],
+    "Straße,Größe\nÄpfel,Öl\nÜbergröße,Füße\nKöln,“1” €\n": ["cp1252"],
+    "prénom,été\nRené,élève\nÀ côté,où\nForêt,garçon\n": ["cp1252"],
+    "ÄÖÜ,äöü\nßß,ÆØÅ\n": ["cp1252"],
+    "Ärzte,Äpfel\nÄnderung,Ärger\n": ["cp1252"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [(text, each) for text, encodings in TEXTS.items() for each in encodings]
+)
+def test_old_encodings_are_guessed_by_their_script(text: str, encoding: str) -> None:
+    head = text.encode(encoding)
+    assert legacy.guess(head) == encoding
+    assert legacy.guess(head * 20) == encoding
+    assert sniffing.sniff_encoding(head, whole=True) == sniffing.Reading(encoding, guessed=True)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_have_a_guess_that_reads_them(head: bytes) -> None:
+    head.decode(legacy.guess(head), "replace")
 
 
 @given(st.text(st.characters(exclude_characters="\x00\ufeff", codec="utf-8")), st.integers(0, 3))
@@ -194,7 +204,12 @@ def test_a_quote_that_never_closes_costs_no_more_than_its_bound() -> None:
         (sniffing.Reading("utf-8"), None, 0, ""),
         (sniffing.Reading("utf-8-sig"), sniffing.CsvShape(), 0, ""),
         (sniffing.Reading("utf-8"), None, 1, "1 byte is not UTF-8, read as Windows-1252"),
-        (sniffing.Reading("cp1252", guessed=True), None, 0, "read as Windows-1252 (a guess); saves as UTF-8"),
+        (
+            sniffing.Reading("cp1252", guessed=True),
+            None,
+            0,
+            "read as Windows-1252 (a guess; zO encoding changes it); saves as UTF-8",
+        ),
         (None, sniffing.CsvShape("\t"), 0, "tab-separated"),
         (
             sniffing.Reading("utf-16"),

@@ -1,7 +1,7 @@
 """Guess what a text file is from its first 64 KiB: encoding, delimiter, quoting, line ends. Pure: no I/O, no VisiData.
 
 UTF-8 stays UTF-8: no other encoding is guessed for bytes that are valid UTF-8. A comma stays the delimiter of a csv
-unless another one splits the rows better. Must have no relative imports, so that tests can load it by its path.
+unless another one splits the rows better.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from . import legacy
+
 HEAD_BYTES = 65536
 SAMPLE_ROWS = 1000
 # A quoted cell of a tsv spans at most this many lines, else its quote is taken for text.
@@ -23,7 +25,17 @@ MAX_CELL_LINES = 1000
 # After this many quotes that never close, quotes are text in the rest of the file.
 MAX_OPEN_QUOTES = 20
 
-NAMES = {"cp1252": "Windows-1252", "utf-8": "UTF-8", "utf-8-sig": "UTF-8"}
+NAMES = {
+    "cp1251": "Windows-1251",
+    "cp1252": "Windows-1252",
+    "cp866": "DOS Cyrillic (cp866)",
+    "cp932": "Shift JIS",
+    "cp949": "EUC-KR",
+    "euc_jp": "EUC-JP",
+    "koi8_r": "KOI8-R",
+    "utf-8": "UTF-8",
+    "utf-8-sig": "UTF-8",
+}
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 
 _MARKS = (
@@ -91,7 +103,7 @@ def sniff_encoding(head: bytes, whole: bool) -> Reading:
     text = head.decode("utf-8", "surrogateescape")
     invalid = sum("\udc80" <= character <= "\udcff" for character in text)
     valid = sum(character > "\x7f" for character in text) - invalid
-    return Reading("utf-8") if valid > 4 * invalid else Reading("cp1252", guessed=True)
+    return Reading("utf-8") if valid > 4 * invalid else Reading(legacy.guess(head), guessed=True)
 
 
 def decode_head(head: bytes, encoding: str, errors: str = "replace") -> str:
@@ -150,7 +162,7 @@ def describe(reading: Reading | None, shape: CsvShape | TsvShape | None, replace
     """One line that says what was taken, or "" where all is as usual."""
     parts = []
     if reading and reading.name != "UTF-8":
-        parts.append(f"read as {reading.name}{' (a guess)' if reading.guessed else ''}")
+        parts.append(f"read as {reading.name}{' (a guess; zO encoding changes it)' if reading.guessed else ''}")
     if isinstance(shape, CsvShape):
         if shape.delimiter != ",":
             parts.append(f"{DELIMITERS.get(shape.delimiter, repr(shape.delimiter))}-separated")
