@@ -398,7 +398,7 @@ def test_a_file_that_is_not_there_opens_its_folder_and_says_so(tmp_path: Path) -
     for opened in (here, above):
         assert opened.kind == "DirSheet"
         assert any("other.csv" in row or "csv" in row for row in opened.rows)
-    assert f"there is no file folder/gone.csv: this is the folder {tmp_path}/folder" in here.said
+    assert "there is no file folder/gone.csv: this is the folder ~/folder" in here.said
 
 
 def test_a_database_without_its_log_says_what_may_be_missing(cases: dict[str, Opened]) -> None:

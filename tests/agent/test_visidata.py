@@ -377,6 +377,9 @@ async def test_the_page_has_a_file_opened_without_typing_a_command(folder: Path,
         await client.see("river", "Elbe", "1094")
         await client.type(OPEN)
         await client.see("there is nothing to open")
+        (home / ".cache/visidata-hub/open").write_text('["gone.csv"]')
+        await client.type(OPEN)
+        await client.see("file ~/gone.csv: this is", "pasted.tsv")
 
 
 async def test_the_page_has_text_pasted_into_the_cells_at_the_cursor(folder: Path, home: Path) -> None:

@@ -34,4 +34,4 @@ def open_left(vd):  # type: ignore[no-untyped-def]
     except ValueError:
         paths = named.splitlines()  # From a page that was loaded from an older Hub.
     for path in paths:
-        vd.push(vd.openSource(str(Path.home() / path)))
+        vd.push(vd.openSource(str(Path.home() / path), create=True))  # One that is not there opens its folder.

@@ -88,15 +88,22 @@ def _missing(path: Any, filetype: str | None, create: bool) -> Any:
     kind = filetype or path.options.filetype or path.ext.lower()
     if create and getattr(vd, f"new_{kind}", None) and kind != "rows":
         return _open_path(vd, path, filetype=filetype, create=create)  # VisiData's own sheets, such as `.top`.
-    text = f"there is no file {path}"
+    text = f"there is no file {_shown(path)}"
     if create:
         folder = _folder(path)
-        vd.warning(f"{text}: this is the folder {folder}")
+        vd.warning(f"{text}: this is the folder {_shown(folder)}")
         return vd.open_dir(folder)
     if isinstance(vd.activeSheet, DirSheet):
         vd.activeSheet.reload()
         vd.fail(f"there is no file {path.name} any more; the list was read again")
     return None
+
+
+def _shown(path: Any) -> str:
+    """The path for a message."""
+    home = os.path.expanduser("~")  # noqa: PTH111  (a folder that is gone is no error here)
+    text = str(path)
+    return text.replace(home, "~", 1) if text == home or text.startswith(f"{home}/") else text
 
 
 def _folder(path: Any) -> Any:
