@@ -19,7 +19,7 @@ from piccolo.apps.migrations.tables import Migration
 
 from app.aio import within
 from app.db.embedded import PrivatePostgres
-from app.db.engine import HubConnection, HubEngine, close
+from app.db.engine import HubEngine, close
 from app.db.outage import Health, in_words, is_outage
 from app.db.tables import TABLES
 from app.errors import SettingsError
@@ -58,13 +58,7 @@ class Database:
                 await asyncio.wait({starting})  # A thread cannot be cancelled, and what it starts is stopped by `stop`.
                 raise
         try:
-            # A least number of connections would have asyncpg log a traceback whenever it cannot be kept.
-            await self.engine.start_connection_pool(
-                min_size=0, max_size=self.settings.database_pool, connection_class=HubConnection
-            )
-            assert self.engine.pool is not None  # noqa: S101  (it has just been opened)
-            async with self.engine.pool.acquire():
-                pass
+            await self.engine.open_pool(self.settings.database_pool)
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise SettingsError(
                 f"HUB_DATABASE_URL: no Postgres answers there ({in_words(error)}). Start it, or correct the address; "
@@ -132,19 +126,24 @@ class Database:
             except Exception as error:
                 if not is_outage(error):
                     raise
-                self.health.lost(error)
+                self._lost(error)
                 await asyncio.sleep(RECONNECT)
                 continue
             try:
                 await self._listen_on(connection, channels, connected)
             except TimeoutError as error:
-                self.health.lost(error)
+                self._lost(error)
             except Exception as error:
                 if not is_outage(error):
                     raise
             finally:
                 connection.terminate()
             await asyncio.sleep(0.1)  # It may be the only connection that was cut: the next try shows.
+
+    def _lost(self, error: BaseException) -> None:
+        if self.health.away_for is None:
+            self.engine.drop_connections()
+        self.health.lost(error)
 
     async def _connect_to_listen(self) -> Any:
         async with asyncio.timeout(PROBE_WITHIN):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -90,6 +91,7 @@ class HubEngine(PostgresEngine):
     def __init__(self, dsn: str, health: Health | None = None) -> None:
         super().__init__(config={"dsn": dsn, "timeout": ANSWER_WITHIN, "command_timeout": ANSWER_WITHIN})
         self.health = health or Health()
+        self._pooled: weakref.WeakSet[Any] = weakref.WeakSet()
         self.answer_within = ANSWER_WITHIN
 
     async def check_version(self) -> None:
@@ -143,6 +145,24 @@ class HubEngine(PostgresEngine):
         with self.outages_named():
             async with asyncio.timeout(ANSWER_WITHIN):
                 return await asyncpg.connect(**self.config)
+
+    async def open_pool(self, size: int) -> None:
+        """Open the pool, and prove that Postgres answers."""
+        # A least number of connections would have asyncpg log a traceback whenever it cannot be kept.
+        await self.start_connection_pool(
+            min_size=0, max_size=size, connection_class=HubConnection, init=self._note_connection
+        )
+        assert self.pool is not None  # noqa: S101  (it has just been opened)
+        async with self.pool.acquire():
+            pass
+
+    async def _note_connection(self, connection: Any) -> None:
+        self._pooled.add(connection)
+
+    def drop_connections(self) -> None:
+        """Cut the pool's connections. After an outage they may lead nowhere, without a word, and new ones are made then."""
+        for connection in list(self._pooled):
+            _terminate(connection)
 
     async def acquire(self) -> Any:
         """A connection of the pool. Where Postgres has none left for us, waits for one of ours to be released."""

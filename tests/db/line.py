@@ -28,19 +28,25 @@ class Line:
     def mend(self) -> None:
         self._whole.set()
 
+    def replace(self) -> None:
+        """Carry new connections, and leave those that there are dead: as when another machine takes the address over."""
+        self._whole = asyncio.Event()
+        self._whole.set()
+
     async def _serve(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        whole = self._whole
         try:
-            await self._whole.wait()
+            await whole.wait()
             there, forth = await asyncio.open_unix_connection(self._path)
-            self._tasks.spawn("answers", self._carry(there, back))
-            await self._carry(here, forth)
+            self._tasks.spawn("answers", self._carry(there, back, whole))
+            await self._carry(here, forth, whole)
         finally:
             await _close(back)
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, whole: asyncio.Event) -> None:
         try:
             while data := await source.read(65536):
-                await self._whole.wait()
+                await whole.wait()
                 target.write(data)
                 await target.drain()
         except OSError:

@@ -116,6 +116,31 @@ async def test_a_postgres_that_drops_what_it_is_sent_is_noticed_within_five_seco
             await database.stop()
 
 
+async def test_after_an_outage_no_call_meets_a_connection_that_leads_nowhere(
+    postgres_url: str, make_settings: Callable[..., Settings]
+) -> None:
+    async with line_to(postgres_url) as line:
+        database = Database(make_settings(database_url=line.url))
+        await database.start()
+        connected = asyncio.Event()
+        listening = asyncio.create_task(database.listen({}, connected.set))
+        try:
+            async with asyncio.timeout(60):
+                await connected.wait()
+                await asyncio.gather(*(Row.raw("SELECT pg_sleep(0.1)").run() for _ in range(5)))  # On five connections.
+                line.cut()
+                while database.health.away_for is None:
+                    await asyncio.sleep(0.01)
+                line.replace()
+                while database.health.away_for is not None:
+                    await asyncio.sleep(0.01)
+                for _ in range(5):
+                    await _ask(database)
+        finally:
+            await cancel_and_wait(listening)
+            await database.stop()
+
+
 async def _ask(database: Database) -> None:
     async with database.engine.transaction():
         await Row.raw("SELECT 1")
