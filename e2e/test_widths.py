@@ -58,7 +58,7 @@ async def test_a_column_is_one_straight_line_whatever_is_in_the_others(url: str,
     kinds = [line.split(",")[0] for line in (CASES / "widths.csv").read_text().splitlines()[1:]]
     await ada.api.put("/api/v1/files/widths.csv", data=(CASES / "widths.csv").read_bytes())
     page = await browse(ada, viewport={"width": 1280, "height": 900})
-    terminal = await create_and_open(page, url, "file:widths.csv")
+    terminal = await create_and_open(page, url, "path:widths.csv")
     steps = [
         (1280, 0),
         (900, 0),
