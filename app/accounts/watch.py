@@ -46,6 +46,11 @@ class LoginWatch:
                 if not ends:
                     del self._open[proof]
 
+    def end(self, proof: UUID) -> None:
+        """End what this login or token has open here."""
+        for end in self._open.pop(proof, ()):
+            end()
+
     def hear(self, proof: str) -> None:
         """This login or token may have ended."""
         with contextlib.suppress(ValueError):
@@ -82,5 +87,4 @@ class LoginWatch:
         for proof in proofs:
             if proof not in good:
                 self._forget(proof)
-                for end in self._open.pop(proof, ()):
-                    end()
+                self.end(proof)

@@ -27,7 +27,7 @@ from app.web.context import hub
 from app.web.htmx import go
 from app.web.limits import GUESTS, LINKS, LOGIN_TRIES, LOGINS, MAILS, client_address, limited
 from app.web.logins import log_in, log_out, this_login
-from app.web.security import maybe_me, me, public
+from app.web.security import in_outage, maybe_me, me, public
 
 COOKIES = "hub_cookies"  # Says nothing but that the browser keeps cookies.
 
@@ -178,6 +178,7 @@ async def logout_page() -> ResponseReturnValue:
 
 
 @blueprint.post("/logout")
+@in_outage
 async def logout() -> ResponseReturnValue:
     account = me()
     if account.guest:

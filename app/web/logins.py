@@ -122,9 +122,14 @@ async def log_in(account: Account, how: How, *, keep: bool = False) -> None:
 
 
 async def log_out() -> None:
+    """Log this browser out. While Postgres is away its login's row stays, but nothing here takes it any more."""
     login = this_login()
     if login is not None:
-        await hub().accounts.logins.end(login, Why.LOGGED_OUT)
+        hub().remembered.forget(login.id)
+        try:
+            await hub().accounts.logins.end(login, Why.LOGGED_OUT)
+        except DatabaseOutage:
+            hub().watch.end(login.id)
     g.account = g.login = g.proof = None
     logout_user()
 

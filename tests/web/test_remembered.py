@@ -179,8 +179,17 @@ async def test_while_postgres_is_cut_off_terminals_work_and_a_reload_finds_its_o
         async with eve.terminal(session_id) as socket:
             with pytest.raises((WebsocketResponseError, WebsocketDisconnectError)):
                 await socket.receive()
+        # Logged out during the outage, this browser reaches nothing more, and its terminals here are closed.
+        async with browser.terminal(session_id) as socket, asyncio.timeout(60):
+            assert (await browser.post("/logout", {})).location == "/login"
+            with pytest.raises(WebsocketDisconnectError) as raised:
+                while True:
+                    await socket.receive()
+        assert raised.value.args[0] == 4401
+        assert "/login" in (await browser.get(path)).location
         await until_back(site, line)
 
+        await browser.log_in(ada)
         # A login that ended while Postgres answered is not remembered in the next outage.
         assert (await browser.get(path)).status == 200
         (login,) = _logins(site)
