@@ -260,7 +260,7 @@ function setUp() {
       line.children[1].replaceChildren(form);
     }
     if (document.getElementById("files")) htmx.ajax("GET", location.pathname + location.search, { target: "#files", swap: "innerHTML" });
-    else document.querySelector("form.create select")?.prepend(new Option(stored.name, source(stored.path)));
+    else if (stored.openable) document.querySelector("form.create select")?.prepend(new Option(stored.name, source(stored.path)));
   }
 
   /** A file as the value of a form. Browsers change line ends in such values, so it is percent-encoded. */

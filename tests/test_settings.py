@@ -239,3 +239,24 @@ def test_a_given_key_is_used_and_nothing_is_written(tmp_path: Path) -> None:
     settings = read(tmp_path, HUB_DATA_DIR=str(tmp_path / "data"), HUB_SECRET_KEY=KEY)
     assert load_secret_key(settings) == KEY
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "home", "limit"),
+    [
+        ("kubernetes", "shared", 5 << 30),
+        ("kubernetes", "pvc", None),
+        ("kubernetes", "emptydir", None),
+        ("local", "shared", None),
+    ],
+)
+def test_uploads_are_held_to_a_homes_size_where_no_volume_is(runtime: str, home: str, limit: int | None) -> None:
+    settings = Settings(
+        runtime=runtime,  # type: ignore[arg-type]
+        k8s_home=home,  # type: ignore[arg-type]
+        k8s_home_claim="homes",
+        k8s_home_size=5 << 30,
+        secret_key="x" * 32,
+        database_url="postgres://hub@localhost/hub",
+    )
+    assert settings.max_home == limit

@@ -72,7 +72,8 @@ class Batch:
 
     def close(self) -> None:
         for upload in self.staged:
-            os.close(upload.file)
+            with suppress(OSError):  # What was placed is on the disk since `finish`.
+                os.close(upload.file)
             if upload.hidden:
                 with suppress(OSError):
                     os.unlink(upload.hidden, dir_fd=self.home)
@@ -245,7 +246,7 @@ def is_abandoned(name: str, home: int, older_than: float) -> bool:
         if os.fstat(descriptor).st_mtime > time.time() - older_than:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # NFS has no exclusive lock for a reader.
         except OSError as error:
-            return error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EBADF)
+            return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
