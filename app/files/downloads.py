@@ -50,6 +50,9 @@ class Download:
         self._left -= len(chunk)
         return chunk
 
+    def __del__(self) -> None:
+        self._closed()  # Dropped before an answer began; the file closes itself.
+
     async def aclose(self) -> None:
         """What Quart calls once a response has been sent, or its client has gone, at whatever point."""
         if not self._file.closed:

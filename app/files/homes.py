@@ -210,6 +210,8 @@ class Homes:
             try:
                 self._check_size(size, most)
                 self._check_room(size, room)
+                if self.usage.exceeded(batch.user_id):  # By another upload that began later.
+                    self._check_room(1, 0)
             except TooLarge as error:
                 return error
             return None
@@ -223,7 +225,7 @@ class Homes:
     async def place(self, batch: Batch, place: Callable[[], Sequence[Stored]]) -> Sequence[Stored]:
         """Give the files of a batch their names: `place` is its `place` or `replace`."""
         stored = await FILES.run(batch.user_id, place)
-        self.usage.stored(batch.user_id, sum(one.size for one in stored))
+        self.usage.stored(batch.user_id, sum(one.size - one.replaced for one in stored))
         return stored
 
     async def delete(self, user_id: str, path: str, *, recursive: bool = False) -> None:

@@ -8,6 +8,7 @@ touch a disk.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.files.names import NAME_BYTES, split
@@ -56,13 +57,16 @@ def groups(names: Sequence[str]) -> list[list[int]]:
     the same time cannot mix. A name that comes twice is not in a set with itself.
     """
     found: dict[str, list[list[int]]] = {}
+    times: Counter[str] = Counter()  # How often each name came, which is the set that it is too late for.
     for index, name in enumerate(names):
-        for members in found.setdefault(stem(name), []):
-            if len(members) < MAX_SET and all(names[member] != name for member in members):
-                members.append(index)
-                break
-        else:
-            found[stem(name)].append([index])
+        many = found.setdefault(stem(name), [])
+        at = times[name]
+        while at < len(many) and len(many[at]) >= MAX_SET:
+            at += 1
+        times[name] = at + 1
+        if at == len(many):
+            many.append([])
+        many[at].append(index)
     sets = [
         sorted(members, key=lambda index: (len(names[index]), names[index]))
         for many in found.values()

@@ -52,6 +52,7 @@ class Stored(Entry):
 
     number: int = 1
     note: str = ""
+    replaced: int = 0  # Bytes of the file that had the name before.
 
 
 class Batch:
@@ -108,24 +109,26 @@ class Batch:
 
     def check_free(self, name: str) -> None:
         """Tell a person about a taken name before a gigabyte has been sent. The claim itself is in `place`."""
-        if look(name, self.folder) or look_alike(name, self.folder):
-            raise self._taken(name)
+        with self._translated():
+            if look(name, self.folder) or look_alike(name, self.folder):
+                raise self._taken(name)
 
     def replace(self) -> list[Stored]:
         """Give each upload its name; what has the name is replaced in one step."""
         placed = []
-        for upload in self.staged:
-            if not look(upload.name, self.folder) and (other := look_alike(upload.name, self.folder)):
-                raise Conflict(
-                    f"There is a file here whose name looks the same, in another spelling of Unicode: {other!a}. "
-                    "Use that name to replace it, or choose another one."
-                )
-            with self._translated():
+        with self._translated():
+            for upload in self.staged:
+                old = look(upload.name, self.folder)
+                if old is None and (other := look_alike(upload.name, self.folder)):
+                    raise Conflict(
+                        f"There is a file here whose name looks the same, in another spelling of Unicode: {other!a}. "
+                        "Use that name to replace it, or choose another one."
+                    )
                 try:
                     os.rename(upload.hidden, upload.name, src_dir_fd=self.home, dst_dir_fd=self.folder)
                 except IsADirectoryError:
                     raise self._taken(upload.name) from None
-            placed.append(self._placed(upload, upload.name))
+                placed.append(self._placed(upload, upload.name, replaced=old.st_size if old else 0))
         return placed
 
     def place(self, together: Sequence[str] = (), number: int | None = None, *, renames: bool = True) -> list[Stored]:
@@ -208,20 +211,20 @@ class Batch:
                 fcntl.flock(upload.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return upload
 
-    def _placed(self, upload: Staged, name: str, number: int = 1, note: str = "") -> Stored:
+    def _placed(self, upload: Staged, name: str, number: int = 1, note: str = "", *, replaced: int = 0) -> Stored:
         upload.hidden = ""
         with suppress(OSError):  # Not every file system can; the file itself is safe on the disk.
             os.fsync(self.folder)
         information = os.fstat(upload.file)
         path = "/".join((*self.names, name))
-        return Stored(name, path, "file", information.st_size, when(information), number, note)
+        return Stored(name, path, "file", information.st_size, when(information), number, note, replaced)
 
     def _told(self, work: Callable[[], None]) -> None:
         with self._translated():
             work()
 
     def _translated(self) -> AbstractContextManager[None]:
-        return translated("/".join(self.names))
+        return translated("/".join(self.names) or "your files")
 
     def _taken(self, name: str) -> Conflict:
         path = "/".join((*self.names, name))

@@ -56,6 +56,11 @@ class Usage:
             if not self._coming[user_id]:
                 del self._coming[user_id]
 
+    def exceeded(self, user_id: str) -> bool:
+        """Whether the uploads that are on their way have filled the home by now, as far as it was measured."""
+        known = self._measured.get(user_id)
+        return self.limit is not None and known is not None and known[1] + self._coming.get(user_id, 0) > self.limit
+
     def stored(self, user_id: str, count: int) -> None:
         if (known := self._measured.get(user_id)) is not None:
             self._measured[user_id] = known[0], known[1] + count
@@ -66,7 +71,7 @@ class Usage:
 
     def _forget(self) -> None:
         old = time.monotonic() - FRESH
-        for user_id in [user_id for user_id, (at, _) in self._measured.items() if at < old]:
+        for user_id in [one for one, (at, _) in self._measured.items() if at < old and one not in self._coming]:
             del self._measured[user_id]
 
 

@@ -200,6 +200,10 @@ async def test_a_home_that_is_full_takes_no_upload_until_something_is_deleted(tm
     await homes.write(ANN, "a.csv", sent(b"x" * 300))
     with pytest.raises(TooLarge, match="100 B of that is left"):
         await homes.write(ANN, "b.csv", sent(b"x" * 101))
+    await homes.write(ANN, "a.csv", sent(b"y" * 100), overwrite=True)  # Replaces 300 bytes.
+    await homes.write(ANN, "c.csv", sent(b"x" * 300))
+    await homes.delete(ANN, "c.csv")
+    await homes.write(ANN, "a.csv", sent(b"x" * 300), overwrite=True)
     await homes.delete(ANN, "deep", recursive=True)
     await homes.write(ANN, "b.csv", sent(b"x" * 700))
     assert sorted(path.name for path in home.iterdir()) == ["a.csv", "b.csv"]
