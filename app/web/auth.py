@@ -21,7 +21,7 @@ from quart.typing import ResponseReturnValue
 
 from app.accounts.logins import How
 from app.accounts.models import Account
-from app.accounts.service import PASSWORD_LENGTH, check_password, clean_token
+from app.accounts.service import GUEST_WITHOUT_SESSION, PASSWORD_LENGTH, check_password, clean_token
 from app.errors import BadInput, Conflict, HubError, NotLoggedIn
 from app.web.context import hub
 from app.web.htmx import go
@@ -204,6 +204,7 @@ async def _login_page(
         guests=hub().settings.guests,
         mails_links=hub().settings.mails_links,
         prints_links=hub().settings.prints_links,
+        guest_minutes=int(GUEST_WITHOUT_SESSION.total_seconds()) // 60,
         first=not await hub().accounts.anybody(),
     )
     return page, status
