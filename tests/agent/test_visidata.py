@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import shutil
+import sqlite3
 import termios
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 import pyte
 import pytest
-from agent_run import PATIENCE, PROJECT, Agent, Client, start_agent
+from agent_run import PATIENCE, PROJECT, Agent, Client, start_agent, until
+from hosted_visidata import CASES
 
 from app.agent import visidata
 
@@ -631,3 +634,26 @@ def test_the_environment_is_whole_and_nothing_of_ours() -> None:
     assert variables["TERM"] == "xterm-256color"
     assert variables["LANG"] == "C.UTF-8"
     assert variables.keys() <= {"HOME", "PATH", "TERM", "COLORTERM", "LANG", "EDITOR", "SHELL"}
+
+
+async def test_a_changed_table_of_a_database_is_saved_to_it(folder: Path, home: Path) -> None:
+    shutil.copy(CASES / "odd-tables.sqlite", home / "odd.sqlite")
+    async with start(folder, home, "odd.sqlite") as agent:
+        client = await agent.client()
+        await client.see("plain", "norowid", '"odd" %s')
+        await client.type("\r")
+        await client.see("not a day")
+        await client.type("l" + "enew\r")
+        await client.see("set 1 cells")
+        await client.type("z\x13")
+        await client.see("really change 1 values?")
+        await client.type("y")
+
+        def saved() -> bool:
+            with contextlib.closing(sqlite3.connect(home / "odd.sqlite")) as database:
+                return database.execute("SELECT t, d FROM plain WHERE id < 3").fetchall() == [
+                    ("new", "2024-02-29"),
+                    (None, "not a day"),
+                ]
+
+        await until(saved, "the change is in the database")
