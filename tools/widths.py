@@ -30,7 +30,7 @@ def measure(code: int) -> int:
     width = ctypes.CDLL(None).wcwidth(ctypes.c_wchar(character))
     if width < 0:
         width = importlib.import_module("wcwidth").wcwidth(character)
-    return max(width, 0)
+    return max(int(width), 0)
 
 
 def ranges(width: int) -> str:
