@@ -38,7 +38,7 @@ async def test_neither_sees_opens_attaches_to_stops_or_reads_what_is_the_others(
 ) -> None:
     await ada.api.put("/api/v1/files/secret.csv", data=f"secret\n{SECRET}\n".encode())
     hers = await browse(ada)
-    terminal = await create_and_open(hers, url, "file:secret.csv", "Ada's own")
+    terminal = await create_and_open(hers, url, "path:secret.csv", "Ada's own")
     await terminal.sees(SECRET)
     address = hers.url
     session_id = address.rpartition("/")[2]

@@ -27,7 +27,7 @@ def measure(code: int) -> int:
     character = chr(code)
     if code in SURROGATES or unicodedata.category(character) in ("Cc", "Zl", "Zp"):
         return 1  # A sign stands for it.
-    width = ctypes.CDLL(None).wcwidth(ctypes.c_wchar(character))
+    width: int = ctypes.CDLL(None).wcwidth(ctypes.c_wchar(character))
     if width < 0:
         width = importlib.import_module("wcwidth").wcwidth(character)
     return max(int(width), 0)
