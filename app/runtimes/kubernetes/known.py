@@ -43,7 +43,7 @@ class Known:
         self._taken: set[str] = set()  # UIDs of pods that were warm and have become a run's.
         self._asked: dict[str, float] = {}  # By UID of a pod, when this replica first asked for its end.
         self._gone: OrderedDict[str, None] = OrderedDict()
-        self._foreign: set[str] = set()  # UIDs of live pods of another installation.
+        self._foreign: set[str] = set()  # UIDs of pods of another installation.
 
     def get(self, run: RunId) -> Entry | None:
         return self._entries.get(run)
