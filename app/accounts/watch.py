@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from uuid import UUID
 
 from app.aio import within
@@ -31,6 +31,7 @@ class LoginWatch:
         self._forget = forget
         self._forget_all = forget_all
         self._open: dict[UUID, list[Callable[[], None]]] = {}
+        self._owed: dict[UUID, Callable[[], Awaitable[None]]] = {}  # Ends of rows that Postgres has not been told.
         self._check_now = asyncio.Event()
 
     @contextlib.contextmanager
@@ -50,6 +51,12 @@ class LoginWatch:
         """End what this login or token has open here."""
         for end in self._open.pop(proof, ()):
             end()
+
+    def end_later(self, proof: UUID, end_row: Callable[[], Awaitable[None]]) -> None:
+        """End what this login has open here now; and once Postgres is back, by `end_row`, the login itself."""
+        self._owed[proof] = end_row
+        self._forget(proof)
+        self.end(proof)
 
     def hear(self, proof: str) -> None:
         """This login or token may have ended."""
@@ -72,6 +79,9 @@ class LoginWatch:
                 await self.check()
 
     async def check(self) -> None:
+        for proof, end_row in list(self._owed.items()):
+            await end_row()
+            del self._owed[proof]
         proofs = list(self._open)
         if not proofs:
             return

@@ -209,7 +209,14 @@ def client_address() -> str:
 
 
 def address_key(raw: str) -> str:
-    """The key that an address counts by: itself, or its /64 in IPv6, the least that one customer has."""
+    """The key that an address counts by: itself, or its /64 in IPv6, the least that one customer has.
+
+    Some proxies write the port too: `192.0.2.1:4711`, `[2001:db8::1]:4711`.
+    """
+    if raw.startswith("["):
+        raw = raw[1:].partition("]")[0]
+    elif raw.count(":") == 1:
+        raw = raw.partition(":")[0]
     try:
         address = ipaddress.ip_address(raw.partition("%")[0])
     except ValueError:

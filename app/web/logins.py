@@ -122,14 +122,15 @@ async def log_in(account: Account, how: How, *, keep: bool = False) -> None:
 
 
 async def log_out() -> None:
-    """Log this browser out. While Postgres is away its login's row stays, but nothing here takes it any more."""
+    """Log this browser out. While Postgres is away, this replica takes the login no more; its row ends when Postgres is back."""
     login = this_login()
     if login is not None:
         hub().remembered.forget(login.id)
+        end_row = partial(hub().accounts.logins.end, login, Why.LOGGED_OUT)
         try:
-            await hub().accounts.logins.end(login, Why.LOGGED_OUT)
+            await end_row()
         except DatabaseOutage:
-            hub().watch.end(login.id)
+            hub().watch.end_later(login.id, end_row)
     g.account = g.login = g.proof = None
     logout_user()
 

@@ -180,6 +180,7 @@ async def test_while_postgres_is_cut_off_terminals_work_and_a_reload_finds_its_o
             with pytest.raises((WebsocketResponseError, WebsocketDisconnectError)):
                 await socket.receive()
         # Logged out during the outage, this browser reaches nothing more, and its terminals here are closed.
+        (login,) = _logins(site)
         async with browser.terminal(session_id) as socket, asyncio.timeout(60):
             assert (await browser.post("/logout", {})).location == "/login"
             with pytest.raises(WebsocketDisconnectError) as raised:
@@ -188,6 +189,9 @@ async def test_while_postgres_is_cut_off_terminals_work_and_a_reload_finds_its_o
         assert raised.value.args[0] == 4401
         assert "/login" in (await browser.get(path)).location
         await until_back(site, line)
+        async with asyncio.timeout(30):  # It ends in every replica, once Postgres can tell them.
+            while await site.hub.accounts.logins.get(login.id) is not None:
+                await asyncio.sleep(0.05)
 
         await browser.log_in(ada)
         # A login that ended while Postgres answered is not remembered in the next outage.
