@@ -40,8 +40,9 @@ class Pool:
         self._changed = threading.Condition()
         self._waiting: dict[str, deque[_Job]] = {}  # By owner; whose turn is next comes first.
         self._running: dict[str, int] = {}
+        self._queued = 0  # Jobs in `_waiting`.
         self._started = 0
-        self._idle = 0
+        self._idle = 0  # Threads that wait for a job. One that was notified counts until it runs again.
 
     async def run(self, owner: str, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
         """Run `work` in a thread. When cancelled, return only once it has ended or is sure never to begin.
@@ -65,7 +66,8 @@ class Pool:
             if jobs is not None and len(jobs) >= MAX_WAITING and not certain:
                 raise LimitReached("Too many requests are waiting. Try again in a moment.", retry_after=RETRY_AFTER)
             self._waiting.setdefault(owner, deque()).append((work, future))
-            if not self._idle and self._started < self.threads:
+            self._queued += 1
+            if self._queued > self._idle and self._started < self.threads:
                 self._started += 1
                 threading.Thread(target=self._serve, name=f"{self.name}-{self._started}", daemon=True).start()
             self._changed.notify()
@@ -109,6 +111,7 @@ class Pool:
         for owner, jobs in self._waiting.items():
             if self._running.get(owner, 0) < self.each:
                 job = jobs.popleft()
+                self._queued -= 1
                 del self._waiting[owner]
                 if jobs:
                     self._waiting[owner] = jobs  # Its next turn comes after everybody else's.

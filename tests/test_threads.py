@@ -86,3 +86,13 @@ async def test_what_a_job_raises_reaches_its_caller_and_the_thread_goes_on() -> 
     with pytest.raises(ZeroDivisionError):
         await pool.run("ada", lambda: 1 // 0)
     assert await pool.run("ada", lambda: 1) == 1
+
+
+async def test_two_jobs_that_come_at_once_run_at_once_though_only_one_thread_was_idle() -> None:
+    pool = Pool("together", 2)
+    await pool.run("ada", int)
+    while not pool._idle:  # Its one thread is about to wait for a job.
+        await asyncio.sleep(0)
+    both = threading.Barrier(2)
+    jobs = [pool.submit(owner, lambda: both.wait(30)) for owner in ("ada", "bob")]
+    assert {await asyncio.wrap_future(job) for job in jobs} == {0, 1}
