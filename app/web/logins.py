@@ -63,7 +63,7 @@ class FormsCarryLogin(Extension):
     FORM = re.compile(r"""<form\b[^>]*\bmethod="post"[^>]*>""", re.IGNORECASE)
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        field = f'<input type=hidden name={FIELD} value="{{{{ page_login() }}}}">'  # A list of sessions has sixty.
+        field = f'<input type=hidden name={FIELD} value="{{{{ page_login }}}}">'  # A list of sessions has sixty.
         return self.FORM.sub(lambda form: form[0] + field, source)
 
 
@@ -81,7 +81,7 @@ def set_up(app: Quart) -> None:
     app.session_interface = Notices()
     QuartAuth(app, cookie_name=COOKIE, serializer_class=UntimedSerializer)  # type: ignore[arg-type]
     app.jinja_env.add_extension(FormsCarryLogin)
-    app.jinja_env.globals["page_login"] = page_login
+    app.context_processor(_page_context)
     app.teardown_request(_leave_watch)
 
 
@@ -89,6 +89,11 @@ def page_login() -> str:
     """The login that the page is made for, as pages carry it; empty where nobody is logged in."""
     login = this_login()
     return urlsafe_b64encode(login.id.bytes).decode().rstrip("=") if login else ""
+
+
+def _page_context() -> dict[str, str]:
+    """What every template is given; a variable, since a list has it in each of its forms."""
+    return {"page_login": page_login()}
 
 
 def _id_of(said: str) -> UUID:

@@ -24,7 +24,7 @@ from app.web.security import public
 
 COMPRESSED = frozenset({".css", ".js", ".mjs", ".svg", ".json", ".webmanifest", ".txt"})
 MODULES = ("terminal",)
-LOOK_AGAIN = 1.0  # Seconds after which a folder's files are looked at again; a page names a dozen of them.
+LOOK_AGAIN = 1.0  # Seconds after which pages look at a file again; each names a dozen.
 TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".webmanifest": "application/manifest+json"}
 
 
@@ -44,6 +44,7 @@ class Assets:
         self.folder = folder
         self._read: dict[str, Asset] = {}
         self._versions: dict[str, tuple[float, str]] = {}
+        self._urls: dict[str, tuple[float, str]] = {}
 
     def get(self, name: str) -> Asset:
         """Raises NotFound for what is not below the folder."""
@@ -70,6 +71,13 @@ class Assets:
 
     def url(self, name: str) -> str:
         """Where the file is, with its version; without one where the file is missing (the set-up has not run)."""
+        looked_at, url = self._urls.get(name, (0.0, ""))
+        if not url or time.monotonic() - looked_at >= LOOK_AGAIN:
+            url = self._find_url(name)
+            self._urls[name] = time.monotonic(), url
+        return url
+
+    def _find_url(self, name: str) -> str:
         folder, _, file = name.rpartition("/")
         try:
             if folder in MODULES:
