@@ -285,6 +285,15 @@ async def test_some_rows_of_a_file_do_not_replace_it_unasked(home: Path) -> None
         await screen.shows("1›cities|")
         await save_as(screen, "cities.csv")
         await screen.shows("1 column would be lost: city")
+        await screen.type("y")
+        await screen.shows("saved cities.csv")
+        await save_as(screen, "cities.csv")
+        await screen.shows("cities.csv exists. overwrite?")  # The file has no such column any more.
+        await screen.type("n")
+        await screen.shows("not saved")
+        assert "[M]" not in screen.text
+        await screen.type("U")
+        await screen.shows("hide-col undone", "city", "[M]")  # The column is back here, and not in the file.
 
 
 async def test_a_save_during_a_load_waits_for_it_or_says_what_is_missing(home: Path) -> None:
@@ -439,7 +448,7 @@ async def test_a_save_can_be_interrupted_and_quitting_waits_for_it(home: Path) -
         await screen.type("y")
         await screen.shows("waiting for the save")
         await screen.type("\x03")
-        await screen.shows("not quit; the save goes on")
+        await screen.shows("not quit; the save continues")
         await screen.type("gq")
         await screen.shows("quit once out.slow is saved?")
         await screen.type("y")

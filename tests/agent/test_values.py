@@ -457,3 +457,20 @@ commit("v", (0, "big", 3))
         assert database.execute("SELECT * FROM norowid").fetchall() == [("a", "changed"), ("b", "two")]
         assert database.execute("""SELECT * FROM "it's ""odd"" %s" """).fetchall() == [(5, "it's", 0.5)]
     database.close()
+
+
+def test_a_save_to_a_database_does_not_wait_for_work_on_other_sheets(tmp_path: Path) -> None:
+    for name in ("saved.csv", "other.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    script = """
+import json, threading
+from visidata import AttrDict, Path, vd
+vd.loadConfigAndPlugins(AttrDict())
+sheet = vd.openSource("saved.csv")
+vd.sync(sheet.ensureLoaded())
+vd.execAsync(threading.Event().wait, sheet=vd.openSource("other.csv"))
+thread = vd.saveSheets(Path("saved.sqlite"), sheet, confirm_overwrite=False)
+thread.join(30)
+print(json.dumps(thread.is_alive()))
+"""
+    assert run_script(tmp_path, script) == [False]

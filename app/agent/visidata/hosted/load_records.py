@@ -80,11 +80,11 @@ def files(sheet: Any) -> dict[SystemPath, FileRecord]:
     return found
 
 
-def record_saved(sheet: Any, target: SystemPath, state: Fingerprint | None, filetype: str) -> None:
-    record = FileRecord(state, "saved", weakref.ref(sheet), filetype=filetype)
-    before = files(sheet).get(target)
-    if before is not None and before.belongs_to(sheet):
-        record.columns, record.rows = before.columns, before.rows
+def record_saved(
+    sheet: Any, target: SystemPath, state: Fingerprint | None, filetype: str, columns: tuple[Any, ...], rows: int
+) -> None:
+    """`columns` and `rows` are those that were saved: from now on the file has no others."""
+    record = FileRecord(state, "saved", weakref.ref(sheet), filetype=filetype, columns=columns, rows=rows)
     sheet.hub_files = {**files(sheet), target: record}
     index = container(target)
     if index is not None and target in files(index):

@@ -41,11 +41,12 @@ def copy(target: Path, draft: Path, patience: float = _PATIENCE) -> tuple[bool, 
         wal = old.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         if wal and old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             raise sqlite3.OperationalError("another program uses the database: save to another name")
+        state = fingerprint(target)  # Before the copy: a change during it must not pass for the state that was copied.
         old.backup(new)
         if wal:
             new.execute("PRAGMA journal_mode = DELETE")
     _check_alone(target)
-    return wal, fingerprint(target)
+    return wal, state
 
 
 def finish(target: Path, draft: Path, wal: bool) -> None:

@@ -156,6 +156,7 @@ def save_one(saver: Callable[..., Any], job: Job, *, adds: bool = False) -> Fing
 
 def _save_reporting(vd: Any, saver: Callable[..., Any], job: Job, filetype: str) -> None:
     changes = [sheet.hub_changes for sheet in job.sheets]
+    contents = [(tuple(sheet.visibleCols), sheet.nRows) for sheet in job.sheets]
     try:
         state = save_one(saver, job, adds=saver.__name__ in _ADDS_TO_DATABASE)
     except BaseException as error:
@@ -163,8 +164,9 @@ def _save_reporting(vd: Any, saver: Callable[..., Any], job: Job, filetype: str)
         again = ": save again to be asked about it" if isinstance(error, ChangedMeanwhile) else ""
         vd.warning(f"{job.given.name} was not saved{kept}{again}")
         raise
-    for sheet, before in zip(job.sheets, changes, strict=True):
-        load_records.record_saved(sheet, job.target, state, filetype)
+    for sheet, before, (columns, rows) in zip(job.sheets, changes, contents, strict=True):
+        load_records.record_saved(sheet, job.target, state, filetype, columns, rows)
+        sheet.hub_saves += 1
         if sheet.hub_changes == before:  # Else it was changed while it was being saved.
             sheet.hasBeenModified = False
 

@@ -12,7 +12,6 @@ from .save_stop import RunningSaves
 
 _quit = VisiData.quit
 _cancel_thread = VisiData.cancelThread
-_set_modified = BaseSheet.setModified
 _saves = RunningSaves()  # Replaced by `install`.
 
 
@@ -20,6 +19,8 @@ def install(saves: RunningSaves) -> None:
     global _saves
     _saves = saves
     BaseSheet.hub_changes = 0  # Counts changes: one that comes during a save is not saved by it.
+    BaseSheet.hub_saves = 0
+    BaseSheet.hub_changed_by = None  # The command whose change was the last one.
     BaseSheet.api(setModified)
     Sheet.api(commit)
     VisiData.api(saveCols)
@@ -29,7 +30,19 @@ def install(saves: RunningSaves) -> None:
 
 def setModified(sheet: Any) -> None:  # noqa: N802  (VisiData's name)
     sheet.hub_changes += 1
-    _set_modified(sheet)
+    command = vd.modifyCommand
+    if not sheet.hasBeenModified:
+        vd.addUndo(_unmark, sheet, sheet.hub_saves, False)
+    elif command is not sheet.hub_changed_by:
+        vd.addUndo(_unmark, sheet, sheet.hub_saves, True)
+    sheet.hub_changed_by = command
+    sheet.hasBeenModified = True
+
+
+def _unmark(sheet: Any, saves: int, was_modified: bool) -> None:
+    """Undo the mark of a change. A change that has been saved since is in the file, so undoing it is one more change."""
+    sheet.hub_changes += 1
+    sheet.hasBeenModified = was_modified or sheet.hub_saves != saves
 
 
 def saveCols(vd: Any, cols: Any) -> Any:  # noqa: N802
@@ -89,7 +102,7 @@ def quit(vd: Any, *sheets: Any) -> Any:  # noqa: A001
                 vd.draw_all()
                 vd.scrFull.timeout(0)
                 if vd.getkeystroke(vd.scrFull) == "Ctrl+C":
-                    vd.fail("not quit; the save goes on")
+                    vd.fail("not quit; the save continues")
         if _saves.failures > failures:
             vd.fail("not quit: the save failed")
     return _quit(vd, *sheets)

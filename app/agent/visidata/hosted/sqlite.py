@@ -121,9 +121,8 @@ def put_index_changes(sheet: Any) -> None:
 
 def save_sqlite(vd, p, *vsheets):  # type: ignore[no-untyped-def]
     """Adds a table for each sheet. Columns without a type get none, so that each cell keeps its own."""
-    for vs in vsheets:
-        vs.ensureLoaded()
-    vd.sync()
+    if threads := [thread for vs in vsheets if (thread := vs.ensureLoaded())]:
+        vd.sync(*threads)  # Without arguments it would wait for all threads, such as another save that does the same.
     with contextlib.closing(sqlite3.connect(str(p))) as connection, connection:
         for vs in vsheets:
             table, cols = quote(vd.cleanName(vs.name)), vs.visibleCols
