@@ -20,7 +20,7 @@ from app.db.database import Database
 from app.doctor import findings
 from app.errors import HubError, RuntimeFailure, SettingsError
 from app.lifecycle import installation
-from app.lifecycle.sweep import HOW_ON
+from app.lifecycle.sweep import HELD_ADVICE
 from app.output import complain, finish, say
 from app.settings import Settings
 
@@ -134,7 +134,7 @@ async def show_sweep(settings: Settings, arguments: argparse.Namespace) -> int:
             await installation.confirm()
             say("Confirmed: the Hub stops these runs within half a minute.")
         else:
-            say(f"{why}\n{HOW_ON}")
+            say(f"{why}\n{HELD_ADVICE}")
     return 0
 
 

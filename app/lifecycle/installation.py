@@ -51,23 +51,31 @@ async def read_why() -> str:
 
 
 async def hold(why: str, runs: Collection[str]) -> bool:
-    """Hold the sweep, or renew the runs that it is held for. True where it was not held before."""
+    """Hold the sweep. False where it is held already."""
     await get_id()
-    told = " ".join(sorted(runs))
     rows = await Row.raw(
         """UPDATE installation SET held_at = now(), held_why = {}, held_runs = {}
            WHERE name = {} AND held_at IS NULL RETURNING name""",
         why,
-        told,
+        " ".join(sorted(runs)),
         NAME,
     )
-    if not rows:
-        await Row.raw("UPDATE installation SET held_runs = {} WHERE name = {} AND held_runs <> {}", told, NAME, told)
     return bool(rows)
 
 
+async def renew_hold(runs: Collection[str]) -> None:
+    """Record the runs that the sweep is held for now. Changes nothing where it is not held: it may have been confirmed."""
+    told = " ".join(sorted(runs))
+    await Row.raw(
+        "UPDATE installation SET held_runs = {} WHERE name = {} AND held_at IS NOT NULL AND held_runs <> {}",
+        told,
+        NAME,
+        told,
+    )
+
+
 async def confirm() -> bool:
-    """Let the sweep continue with the runs that it is held for. False where it is not held."""
+    """Release the hold: the sweep may end the runs that it was held for. False where it is not held."""
     rows = await Row.raw(
         """UPDATE installation SET confirmed_runs = held_runs, held_at = NULL, held_why = '', held_runs = ''
            WHERE name = {} AND held_at IS NOT NULL RETURNING name""",

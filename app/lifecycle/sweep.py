@@ -1,7 +1,7 @@
-"""The sweep: ends runs that no session has, and looks at sessions whose run is nowhere to be seen.
+"""The sweep: ends runs that no session has, and has sessions checked whose run is not seen.
 
-It has a brake. A database that is empty, restored from an older backup, or another Hub's makes orphans of people's living
-runs; so where many runs would end at once, or one is newer than its session's row, the sweep is held for all replicas
+It has a brake. With a database that is empty, restored from an older backup, or another Hub's, the living runs of users look
+like orphans. So where many runs would end at once, or one is newer than its session's row, the sweep is held in all replicas
 until an administrator confirms it. While it is held, deadlines and the expiry of guests stop no run either.
 """
 
@@ -23,22 +23,21 @@ from app.settings import Settings
 log = logging.getLogger("hub.lifecycle")
 
 ORPHAN_GRACE = 30.0  # Seconds that a run without a row, or a row without a run, is left alone.
-FEW = 3  # Runs that may become orphans at once without a question, however few there are.
-PART = 0.1  # The same, as a part of all.
-
+FEW = 3  # Orphans that are ended without a confirmation, however few runs there are.
+PART = 0.1  # The same, as a part of all runs.
 SAMPLE = 4  # Runs that the runtime is asked about before the sweep is held.
 
 Runs = dict[RunId, str]
 """Runs with their uids."""
 
-HOW_ON = (
+HELD_ADVICE = (
     "Nothing is stopped until an administrator confirms it on the admin page or with `hub sweep --confirm`. "
     "If this is not the database that the runs were started from, correct HUB_DATABASE_URL and restart instead."
 )
 
 
 def is_many(count: int, total: int) -> bool:
-    """Whether so many of `total` are not taken for orphans without a question."""
+    """Whether `count` orphans among `total` live runs are too many to end without a confirmation."""
     return count > max(FEW, total * PART)
 
 
@@ -80,7 +79,7 @@ class Sweeper:
         self.surveyed.set()
 
     async def sweep(self, grace: float = ORPHAN_GRACE) -> None:
-        """End runs that no session has (for `grace` seconds), and look at sessions whose run is nowhere to be seen."""
+        """End runs that no session has had for `grace` seconds, and have sessions checked whose run is not seen."""
         self._report_foreign()
         hold = await installation.read_hold()
         known = await queries.known_runs()
@@ -103,9 +102,9 @@ class Sweeper:
             self._wake()
 
     async def _lost(self, grace: float) -> Runs:
-        """The runs that sessions have by the database, where none of them is to be seen; empty where one is.
+        """The runs that sessions have according to the database, if the runtime shows none of them; else empty.
 
-        Runs that vanished, however many, are another matter: their sessions have failed, and the sweep continues.
+        Where at least one is seen, the others have really vanished: their sessions fail, and the sweep continues.
         """
         placed = await queries.placed_runs(timedelta(seconds=grace))
         return {} if any(run in self._seen() for run in placed) else placed
@@ -124,17 +123,19 @@ class Sweeper:
         if len(gone) > FEW:
             why.append(f"Not one of {len(gone)} running sessions has its run here.")
         self.held = hold.since is not None
-        if why and not self.held and not await self._is_so(new, gone):
+        if why and not self.held and not await self._runtime_agrees(new, gone):
             log.info("what is known of runs is out of date (%s); sweeping later", " ".join(why))
             return True
-        if why or self.held:
-            runs = {str(run) for run in (*orphans, *lost)}
-            if await installation.hold(" ".join(why), runs) and why:
-                log.error("the sweep is held: %s %s", " ".join(why), HOW_ON)
+        runs = {str(run) for run in (*orphans, *lost)}
+        if self.held:
+            await installation.renew_hold(runs)
+        elif why:
+            if await installation.hold(" ".join(why), runs):
+                log.error("the sweep is held: %s %s", " ".join(why), HELD_ADVICE)
             self.held = True
         return self.held
 
-    async def _is_so(self, orphans: Runs, lost: Runs) -> bool:
+    async def _runtime_agrees(self, orphans: Runs, lost: Runs) -> bool:
         """Ask the runtime directly about some of these runs: a replica that was cut off has an old view of them."""
         try:
             for run, uid in _some(orphans):

@@ -158,6 +158,15 @@ async def test_a_restored_older_database_leaves_every_run_alone_until_an_adminis
     assert not one.sweeper.held
 
 
+async def test_a_sweep_that_runs_while_an_administrator_confirms_holds_nothing_again(database: Database) -> None:
+    assert await installation.hold("4 of 5 live runs belong to no session.", {"one-1"})
+    await installation.renew_hold({"one-1", "two-1"})
+    assert await installation.confirm()
+    await installation.renew_hold({"one-1", "three-1"})  # By a replica that had read the row before.
+    hold = await installation.read_hold()
+    assert (hold.since, hold.runs, hold.confirmed) == (None, frozenset(), {"one-1", "two-1"})
+
+
 async def test_many_runs_that_vanished_while_no_replica_lived_are_lost_and_hold_nothing_up(
     place: Place, ada: UUID
 ) -> None:
