@@ -1,6 +1,7 @@
 """`hub doctor`: looks for what is missing or wrong on this machine, in the settings and in the cluster, and says what to do.
 
-Must change nothing but what the Hub's first start does too: the data folder, the secret key and the tables.
+Must change nothing but what the Hub's first start does too (the data folder, the secret key, the tables), except that on a
+cluster two pods try the network and are deleted.
 """
 
 from __future__ import annotations

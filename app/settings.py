@@ -314,7 +314,7 @@ class Settings:
 
     @property
     def prints_links(self) -> bool:
-        """Whether login links may be printed, for the person who started the Hub. On a cluster that is a log for others."""
+        """Whether login links may be printed. On a cluster they would be in a log that others read."""
         return self.runtime == "local"
 
     @property

@@ -55,7 +55,7 @@ class Database:
             try:
                 self.engine.config["dsn"] = await asyncio.shield(starting)
             except asyncio.CancelledError:
-                await asyncio.wait({starting})  # A thread cannot be cancelled, and what it starts is stopped by `stop`.
+                await asyncio.wait({starting})  # A thread cannot be cancelled; `stop` ends the server that it starts.
                 raise
         try:
             await self.engine.open_pool(self.settings.database_pool)
@@ -114,13 +114,13 @@ class Database:
     async def listen(self, channels: Mapping[str, Callable[[str], None]], connected: Callable[[], None]) -> None:
         """Call a channel's function with each notification's payload, indefinitely, and keep `health` true meanwhile.
 
-        `connected` is called whenever listening has begun: what happened before it was not heard.
+        `connected` is called whenever listening has begun: earlier notifications were missed.
         """
         while True:
             try:
                 connection = await self._connect_to_listen()
             except asyncpg.TooManyConnectionsError:
-                self.health.answers()  # Others have all of its connections, but the pool has its own.
+                self.health.answers()  # It has no free connection; the pool keeps those that it has.
                 await asyncio.sleep(PROBE)
                 continue
             except Exception as error:
@@ -138,7 +138,7 @@ class Database:
                     raise
             finally:
                 connection.terminate()
-            await asyncio.sleep(0.1)  # It may be the only connection that was cut: the next try shows.
+            await asyncio.sleep(0.1)  # Perhaps only this connection was cut: the next attempt shows that.
 
     def _lost(self, error: BaseException) -> None:
         if self.health.away_for is None:

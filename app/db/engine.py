@@ -1,7 +1,7 @@
 """Piccolo's engine for Postgres, for a world in which requests are cancelled and Postgres is restarted or cut off.
 
-Every call of asyncpg goes through here. A call takes `ANSWER_WITHIN` at most, and one that fails since Postgres cannot be
-reached raises DatabaseOutage. Must not know what the tables mean.
+Every query goes through here. It takes `ANSWER_WITHIN` at most, and raises DatabaseOutage where Postgres cannot be reached.
+Must not know what the tables mean.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class HubConnection(asyncpg.Connection):  # type: ignore[misc]
 class HubTransaction(PostgresTransaction):
     """Piccolo's, without its leaks.
 
-    Piccolo's own keeps its connection for ever when it is broken off while it begins or ends, and leaves the task that it
-    ran in bound to that connection.
+    Piccolo's own never releases its connection when it is cancelled while it begins or ends, and leaves its task bound to
+    that connection.
     """
 
     engine: HubEngine
@@ -73,7 +73,7 @@ class HubTransaction(PostgresTransaction):
 
     @contextlib.contextmanager
     def _dropped_if_broken_off(self) -> Iterator[None]:
-        """Nobody knows how far it came: the connection goes, Postgres rolls back, and the pool makes another."""
+        """Close the connection: how far the statement came is unknown. Postgres rolls back, and the pool makes another."""
         try:
             with self.engine.outages_named():
                 yield
@@ -129,7 +129,7 @@ class HubEngine(PostgresEngine):
                 left = max(LEAST_FOR_ANSWER, until - loop.time())
                 return await connection.fetch(query, *(args or ()), timeout=left)
         finally:
-            with contextlib.suppress(Exception):  # What cannot be released has been closed.
+            with contextlib.suppress(Exception):  # A connection that cannot be released has been closed.
                 assert pool is not None  # noqa: S101  (it gave the connection)
                 await pool.release(connection, timeout=RELEASE_WITHIN)
 
@@ -160,7 +160,7 @@ class HubEngine(PostgresEngine):
         self._pooled.add(connection)
 
     def drop_connections(self) -> None:
-        """Cut the pool's connections. After an outage they may lead nowhere, without a word, and new ones are made then."""
+        """Cut the pool's connections: after an outage they may be dead without an error. The pool makes new ones."""
         for connection in list(self._pooled):
             _terminate(connection)
 
@@ -206,5 +206,5 @@ async def close(connection: Any) -> None:
 
 
 def _terminate(connection: Any) -> None:
-    with contextlib.suppress(asyncpg.InterfaceError):  # It has gone by itself.
+    with contextlib.suppress(asyncpg.InterfaceError):  # It is closed already.
         connection.terminate()

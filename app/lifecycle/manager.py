@@ -111,7 +111,7 @@ class Manager:
         self._leaving = True
         late = await self._tasks.close(within=TASKS_END_WITHIN)
         if late:
-            # Their writes are guarded by the lease, so another replica may take over although they still run.
+            # Their writes are guarded by the lease, so another replica may take over while they still run.
             log.warning("leaving without waiting for: %s", ", ".join(late))
         with contextlib.suppress(Exception):
             async with asyncio.timeout(RELEASE_WITHIN):
@@ -170,9 +170,9 @@ class Manager:
         self._changed[run] = None if event.gone else event.run
 
     async def _note_changes(self) -> None:
-        """Have somebody look at the sessions whose runs have changed, all that came meanwhile in one statement.
+        """Make the sessions due whose runs have changed, all changes since the last time in one statement.
 
-        After a snapshot these are all whose run it lacks or shows as something else than their row says.
+        After a snapshot these are the sessions whose run is missing in it, or differs there from their row.
         """
         while True:
             await self._changed_event.wait()
@@ -537,7 +537,7 @@ class Manager:
             await asyncio.sleep(HOUSEKEEPING)
 
     async def keep_house(self) -> None:
-        """Guests who have gone go with all that was theirs; so do logins that ended long ago."""
+        """Delete guests who left, with their files, and logins that ended long ago."""
         for user_id, why in await queries.expire_guests(self.settings.guest_lifetime):
             log.info("user %s removed: a guest %s", user_id, why)
         await queries.purge_logins()
@@ -551,7 +551,7 @@ class Manager:
 
 
 def _record(what: str, session: Session, reason: Reason | None) -> None:
-    """One line of the log for each start, stop, end and deletion. It names people by their ids alone."""
+    """Log one line for each start, stop, end and deletion, with the ids of session, run and user alone."""
     why = f": {reason.value}" if reason else ""
     log.info("session %s %s%s (run %s, user %s)", session.id, what, why, session.run, session.user_id)
 

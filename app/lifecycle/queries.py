@@ -345,9 +345,8 @@ async def known_runs() -> set[RunId]:
 
 
 async def expire_guests(lifetime: timedelta) -> list[tuple[UUID, str]]:
-    """Guests who were not seen for long go, unless one of their sessions has had input since; soon, if they have none.
-
-    Gives who went, and why.
+    """Mark guests as deleted who were not seen for `lifetime` (unless a session of theirs has had input since), or who have no
+    session and were not seen for a few minutes. Returns their ids, each with the reason.
     """
     rows = await Row.raw(
         """WITH gone AS (

@@ -145,7 +145,7 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.NO_ROOM: "There is no room for it just now. Try again in a while.",
     Reason.NO_VOLUME: "Its volume was not provided. Start it again; if that fails too, an administrator has to look.",
     Reason.START_TIMEOUT: "It did not start in time. Start it again; if that fails too, an administrator has to look.",
-    Reason.LOST: "It is gone, and nobody here asked for that: its machine may have been restarted. Start it again.",
+    Reason.LOST: "It ended unexpectedly; its machine may have restarted. Start it again.",
     Reason.MACHINE_RESTARTED: "Its machine restarted. Start it again.",
     Reason.ENDED_OUTSIDE: "It was ended from outside the Hub, as by an administrator of its machine. Start it again.",
     Reason.CRASHED: "VisiData ended with an error. Start it again.",

@@ -1,5 +1,5 @@
-"""Looks at a cluster with the Hub's own account, for `hub doctor`: may it do what it needs, would a session be let in, and
-what would it reach?
+"""Checks a cluster with the Hub's own account, for `hub doctor`: its rights, whether a session's pod would be admitted, and what
+it would reach.
 
 A session's pod is sent as a dry run, which admission controllers, quotas and pod security all judge. Two more are started
 to try the network (`reach.py`), and deleted.
@@ -32,7 +32,7 @@ Finding = tuple[str, str, str]
 async def findings(
     settings: Settings, kubeconfig: Path | None = None, *, installation: str = "", patience: float = PATIENCE
 ) -> AsyncIterator[Finding]:
-    """Each thing that was looked at, in order. Ends early where the rest could not be asked for.
+    """Each check with its result, in order. Ends early where the remaining checks are impossible.
 
     `installation` is the database's id; empty where it is not known. `patience`: seconds that each pod which tries the
     network may take.

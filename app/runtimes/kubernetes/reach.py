@@ -70,13 +70,13 @@ async def findings(
             yield (
                 "BAD",
                 "a session's network",
-                "could not be tried: the pod ended without a word. Has the image a python3?",
+                "could not be tried: the pod ended without a result. Does the image have python3?",
             )
             return
         found = [verdict(name, *results[name]) for name in tried if name in results]
         for one in found:
             yield one
-        if any(mark == "BAD" for mark, _, _ in found):
+        if any(level == "BAD" for level, _, _ in found):
             yield "BAD", "a session's network", ISOLATE
     except RuntimeFailure as failure:
         yield "BAD", "a session's network", f"could not be tried: {failure.message}"
@@ -86,7 +86,7 @@ async def findings(
 
 
 def targets(settings: Settings, api: tuple[str, int] | None, own_address: str) -> Targets:
-    """What a session has no business with, inside the cluster and beside it. `api` is the API server as the Hub reaches it."""
+    """What a session must not reach, in the cluster and around it. `api` is the API server as the Hub reaches it."""
     found: Targets = {
         "the API server": ("@KUBERNETES_SERVICE_HOST", 443),
         "its node's port 6443": ("@NODE_ADDRESS", 6443),
@@ -150,12 +150,12 @@ async def _wait(
     patience: float,
     holds: Callable[[Observed, Object], bool],
 ) -> Observed:
-    """What is seen of the pod once `holds`. Raises RuntimeFailure where it ends before, or where that takes too long."""
+    """The pod as it is once `holds` is true. Raises RuntimeFailure if it ends first, or after `patience` seconds."""
     deadline = asyncio.get_running_loop().time() + patience
     while True:
         found = await cluster.get_pod(pod["metadata"]["name"])
         if found is None:
-            raise RuntimeFailure("its pod was deleted by another hand.", reason="lost")
+            raise RuntimeFailure("its pod was deleted meanwhile.", reason="lost")
         seen = status.observed(found, RunId("doctor", 0), port)
         if holds(seen, found):
             return seen

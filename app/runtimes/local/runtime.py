@@ -116,8 +116,8 @@ class LocalRuntime:
         mark = folder.path / "stop"
         asked = mark.stat().st_mtime if mark.exists() else None
         if asked is None:
-            # The mark comes first, since it tells this stop from one by somebody else. A disk that takes no more files
-            # must not keep a run alive.
+            # The mark comes first: it distinguishes this stop from one outside the Hub. A full disk must not keep a run
+            # alive.
             try:
                 mark.touch(mode=0o600)
             finally:
