@@ -469,6 +469,30 @@ async def test_a_screen_reader_can_be_given_the_screen_as_text(url: str, chooser
     await expect(page.locator(".xterm-accessibility")).to_contain_text("Torgersen")
 
 
+async def test_webgl_draws_each_character_as_itself(
+    url: str, ada: Person, browse: Browse, chromium_with_webgl: Browser
+) -> None:
+    page = await browse(ada, browser=chromium_with_webgl)
+
+    async def pictures(text: str, *rows: int) -> list[bytes]:
+        """A new session on a file with this text, and how the beginnings of these rows of its screen look."""
+        await ada.api.put("/api/v1/files/money.csv", data=text.encode())
+        terminal = await create_and_open(page, url, "path:money.csv")
+        await terminal.sees("3 rows")
+        await expect(terminal.state).to_have_attribute("data-renderer", "webgl")
+        await page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        screen = await page.locator(".xterm-screen").bounding_box()
+        assert screen is not None
+        height = screen["height"] / len(await terminal.sees())
+        clips = [{"x": screen["x"], "y": screen["y"] + row * height, "width": 50, "height": height} for row in rows]
+        return [await page.screenshot(clip=clip) for clip in clips]  # type: ignore[arg-type]
+
+    plain, empty = await pictures("price\n1\na\nb\n", 3, 12)
+    euro, rouble, below = await pictures("price\n1\n€\n₽\n", 3, 4, 12)
+    assert below == empty
+    assert len({plain, euro, rouble}) == 3
+
+
 async def test_the_screen_stays_when_the_browser_takes_webgl_away(
     url: str, ada: Person, browse: Browse, chromium_with_webgl: Browser
 ) -> None:

@@ -49,7 +49,6 @@ export class Screen {
     term.unicode.activeVersion = provider.version;
     term.loadAddon(new WebLinksAddon((_, link) => openLink(link)));
     term.open(element);
-    term.registerCharacterJoiner(cellsOf);
     screen.#listen();
     screen.#read();
     screen.fit();
@@ -324,16 +323,22 @@ export class Screen {
   /** Draw with WebGL where there is one, and go back to HTML when the browser takes it away. */
   async #useGraphics() {
     const { dataset } = page.querySelector("#terminal");
-    dataset.renderer = "html";
+    const drawHtml = () => {
+      dataset.renderer = "html";
+      return this.term.registerCharacterJoiner(cellsOf);
+    };
+    const joiner = drawHtml();
     try {
       const { WebglAddon } = await import(page.dataset.webgl);
       const webgl = new WebglAddon();
       webgl.onContextLoss(() => {
         webgl.dispose();
-        dataset.renderer = "html";
+        drawHtml();
         this.term.refresh(0, this.term.rows - 1);
       });
       this.term.loadAddon(webgl);
+      // WebGL draws each cell separately. It draws a joined cell that holds one character as U+1FFFFF.
+      this.term.deregisterCharacterJoiner(joiner);
       dataset.renderer = "webgl";
     } catch {
       // The HTML renderer draws the same, only slower.

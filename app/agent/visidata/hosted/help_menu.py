@@ -53,7 +53,7 @@ def launchBrowser(vd, *args):  # type: ignore[no-untyped-def]  # noqa: N802
     done = subprocess.run(
         command, input=address.encode(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
     )
-    vd.status(f"{address} {'was copied: open' if done.returncode == 0 else ': open'} it in another tab of your browser")
+    vd.status(f"{address}{' was copied' if done.returncode == 0 else ''}: open it in another tab of your browser")
 
 
 def openManPage(vd):  # type: ignore[no-untyped-def]  # noqa: N802

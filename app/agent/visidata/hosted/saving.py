@@ -99,7 +99,8 @@ def saveSheets(vd: Any, givenpath: Any, *vsheets: Any, confirm_overwrite: bool =
         before = []
     _ask(vd, givenpath, jobs, filetype, saver, confirm=confirm_overwrite, whole=whole)
     disptype = f"{filetype}.{givenpath.compression}" if givenpath.compression else filetype
-    vd.status(f"saving {len(vsheets)} sheets to {givenpath.given} as {disptype}")
+    sheets = f"{len(vsheets)} sheet{'' if len(vsheets) == 1 else 's'}"
+    vd.status(f"saving {sheets} to {givenpath.given} as {disptype}")
 
     errors = []
 
