@@ -79,6 +79,17 @@ def test_a_file_that_another_program_has_changed_meanwhile_is_not_replaced(tmp_p
         draft.commit(None)
 
 
+def test_a_file_that_was_deleted_meanwhile_is_made_anew(tmp_path: Path) -> None:
+    target = tmp_path / "data.csv"
+    target.write_text("old")
+    expected = fingerprint(target)
+    draft = Draft(target)
+    draft.path.write_text("new")
+    target.unlink()
+    draft.commit(expected)
+    assert target.read_text() == "new"
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         Draft(tmp_path)

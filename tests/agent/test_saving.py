@@ -196,6 +196,20 @@ async def test_a_save_that_fails_keeps_the_file_and_what_was_changed(home: Path)
         await screen.shows("1 sheet(s) modified")
 
 
+async def test_prompts_work_where_what_is_typed_cannot_be_kept(home: Path) -> None:
+    """As on a full or read-only disk: the way out is to save elsewhere."""
+    folder = home / ".local/share/visidata"
+    folder.mkdir(parents=True)
+    (folder / "input_history.jsonl").symlink_to("nowhere/at-all")
+    async with session(home, "cities.csv") as (_, screen):
+        await screen.shows("Köln")
+        await screen.type("eWien\r")
+        await screen.shows("Wien", "[M]")
+        await save_as(screen, "../elsewhere.csv")
+        await screen.shows("saved ../elsewhere.csv")
+    assert "Wien" in (home.parent / "elsewhere.csv").read_text()
+
+
 async def test_who_saves_second_is_asked_first(home: Path) -> None:
     """Also by the commands that ask nothing else."""
     async with session(home, "cities.csv") as (_, first), session(home, "cities.csv", run="run-2") as (_, second):

@@ -23,6 +23,19 @@ def install() -> None:
     if shutil.which("free"):  # VisiData runs it to learn how much memory is left.
         vd.options.min_memory_mb = 64
     VisiData.api(suspend)
+    vd.StoredList.append = append
+
+
+_append = vd.StoredList.append
+
+
+def append(self: Any, value: Any) -> None:
+    """What was typed into prompts is kept for later sessions. A prompt works also where it cannot be, as on a full disk."""
+    try:
+        _append(self, value)
+    except OSError:
+        if self is not vd._inputHistoryList:
+            raise
 
 
 def suspend(vd: Any) -> None:

@@ -76,7 +76,10 @@ class Draft:
         return self.path.stat().st_size
 
     def commit(self, expected: Fingerprint | None) -> Fingerprint | None:
-        """Put the draft in the place of its target, unless that is no longer as `expected`. Returns its new state."""
+        """Put the draft in the place of its target, unless that is no longer as `expected`. Returns its new state.
+
+        A target that was deleted meanwhile is made anew: nothing is lost by that.
+        """
         file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if self._old is not None:
@@ -89,7 +92,7 @@ class Draft:
         with self._lock:
             if self._ended:
                 return None
-            if fingerprint(self.target) != expected:
+            if fingerprint(self.target) not in (expected, None):
                 raise ChangedMeanwhile(f"{self.target.name} was changed by another program meanwhile")
             self.path.replace(self.target)
             self._ended = True

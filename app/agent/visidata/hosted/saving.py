@@ -161,9 +161,11 @@ def _save_reporting(vd: Any, saver: Callable[..., Any], job: Job, filetype: str)
     try:
         state = save_one(saver, job, adds=saver.__name__ in _ADDS_TO_DATABASE)
     except BaseException as error:
-        kept = "; it is as it was" if job.expected else ""
-        again = ": save again to be asked about it" if isinstance(error, ChangedMeanwhile) else ""
-        vd.warning(f"{job.given.name} was not saved{kept}{again}")
+        if isinstance(error, ChangedMeanwhile):
+            then = "; it is as the other program left it: save again to be asked about it"
+        else:
+            then = "; it is as it was" if job.expected else ""
+        vd.warning(f"{job.given.name} was not saved{then}")
         raise
     for sheet, before, (columns, rows) in zip(job.sheets, changes, contents, strict=True):
         load_records.record_saved(sheet, job.target, state, filetype, columns, rows)
