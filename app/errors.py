@@ -38,12 +38,12 @@ class HubError(Exception):
 
 class BadInput(HubError):
     status = 422
-    title = "That cannot be used"
+    title = "Please check your input"
 
 
 class NotLoggedIn(HubError):
     status = 401
-    title = "Log in first"
+    title = "Please log in"
 
     def __init__(self, message: str = "Log in to go on.") -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class Forbidden(HubError):
 
 class NotFound(HubError):
     status = 404
-    title = "Not here"
+    title = "Not found"
 
 
 class OtherLogin(HubError):
@@ -66,7 +66,7 @@ class OtherLogin(HubError):
 
 class Conflict(HubError):
     status = 409
-    title = "Not now"
+    title = "Not possible right now"
 
 
 class TooLarge(HubError):
@@ -97,12 +97,12 @@ class TooManyRequests(HubError):
 
 class Misdirected(HubError):
     status = 421
-    title = "Another address"
+    title = "Wrong address"
 
 
 class Unavailable(HubError):
     status = 503
-    title = "Not available just now"
+    title = "Not available right now"
 
 
 class DatabaseOutage(Unavailable):

@@ -88,7 +88,7 @@ async def _all(hub: HubProcess, browser: Browser, playwright: Playwright, folder
         await expect(page.get_by_role("alert")).to_be_visible()
         await shoot(page, "login-wrong")
         await page.get_by_role("button", name="Send me a link instead").click()
-        await expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Check your e-mail")).to_be_visible()
         await shoot(page, "login-link-sent")
         await page.goto(invitation)
         await shoot(page, "login-invitation")

@@ -77,7 +77,7 @@ async def test_neither_sees_opens_attaches_to_stops_or_reads_what_is_the_others(
     assert await _close_code(url, session_id, await page.context.cookies()) == 4404
     assert await _close_code(url, session_id, []) == 4401
     await page.goto(address)
-    await expect(page.get_by_role("heading", name="Not here")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
 
     # All of that has not so much as touched hers.
     await expect(terminal.state).to_have_attribute("data-terminal-state", "connected")

@@ -39,7 +39,7 @@ async def test_what_is_pasted_where_nothing_asks_for_text_is_not_typed(
 ) -> None:
     terminal = await penguins(browse, ada, url)
     await paste(terminal, text)
-    await expect(offer(terminal.page)).to_contain_text("VisiData reads text as commands")
+    await expect(offer(terminal.page)).to_contain_text("VisiData treats pasted text as commands")
     await expect(offer(terminal.page).locator("pre")).to_have_text(text)
     await terminal.press("Escape")
     await expect(offer(terminal.page)).to_be_hidden()
@@ -103,7 +103,9 @@ BaseSheet.addCommand("", "run-cat", "run_cat()")
     await other.press("Enter", "Control+d")
     await terminal.sees("344 rows")
     await choose(terminal.page, "Type it as one line")
-    await expect(offer(terminal.page)).to_contain_text("VisiData reads text as commands unless it asks for some.")
+    await expect(offer(terminal.page)).to_contain_text(
+        "VisiData treats pasted text as commands unless a prompt is open."
+    )
     await terminal.press("Escape", "j")
     await terminal.sees("go-down", "344 rows", but_not="freq")
 

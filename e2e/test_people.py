@@ -51,7 +51,7 @@ async def test_a_link_by_mail_logs_in_once(own_hub: HubProcess, ada: Person, bro
     await page.get_by_label("E-mail").fill(ada.email)
     before = len(own_hub.log)
     await page.get_by_role("button", name="Send me a link instead").click()
-    await expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Check your e-mail")).to_be_visible()
     link = (await own_hub.said(rf"Mail to {re.escape(ada.email)}[\s\S]*?(http://\S+/login/link/\S+)", since=before))[1]
     await follow_link(page, link)
     await expect(page.get_by_role("link", name=ada.email)).to_be_visible()

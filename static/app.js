@@ -63,8 +63,12 @@ function seconds(count) {
   return `${count} ${count === 1 ? "second" : "seconds"}`;
 }
 
-document.addEventListener("htmx:error", (event) => {
-  notice("The Hub could not be reached, so nothing was changed. Try again in a moment.", "error");
+// No answer came. What was sent may have arrived all the same.
+document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
+  if (!ctx) return notice("Something went wrong in this page. Load it again.", "error");
+  const sent = ctx.request.method !== "GET";
+  const next = sent ? "This may or may not have been done: look before you try again." : "Try again in a moment.";
+  notice(`The Hub did not answer. ${next}`, "error");
 });
 
 function notice(text, kind) {

@@ -98,7 +98,7 @@ class List {
         this.#say({ trouble: problem });
         if (retryAfter < 60) await pause(retryAfter * 1000, over); // Too many requests, and not too many streams.
         else if (!(await this.#poll(over))) continue;
-      } else if (!began) this.#say({ trouble: "This list is not live: the Hub cannot be reached. Trying again…" });
+      } else if (!began) this.#say({ trouble: `This list is not live. ${problem || "The Hub cannot be reached."} Trying again…` });
       await pause(Math.min(FIRST_DELAY * 2 ** failures, MAX_DELAY) * (0.7 + Math.random() * 0.6), over);
     }
   }

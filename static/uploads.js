@@ -109,7 +109,7 @@ function setUp() {
       next.line.querySelector("progress").value = 0;
       hold(waiting.length);
     } else if (answer.status === 412) stop([next], answer.body.detail);
-    else drop(next, answer.text ?? (await whyBroken(next.file)), answer.status !== 413);
+    else drop(next, answer.text ?? (await whyBroken(next.file, answer.fate)), answer.status !== 413);
     sendNext();
   }
 
@@ -187,7 +187,7 @@ function setUp() {
     }
   }
 
-  /** Gives { status, body, text, wait }: status 0 and no text where no answer came; `wait` is in seconds. */
+  /** Gives { status, body, text, fate, wait }: status 0 and no text where no answer came; `wait` is in seconds. */
   function send({ file, line, set }) {
     return new Promise((done) => {
       const request = new XMLHttpRequest();
@@ -207,13 +207,16 @@ function setUp() {
       });
       request.addEventListener("loadend", () => {
         cancel.remove();
-        const answer = { status: request.status, body: {}, text: cancelled ? "Cancelled. Nothing was stored." : undefined };
+        // Once the Hub has the whole file, only its answer says whether it was stored.
+        const unsure = bar.value === 1 && (request.status === 0 || request.status >= 500);
+        const fate = unsure ? "It may have been stored: look before you send it again." : "Nothing was stored.";
+        const answer = { status: request.status, body: {}, fate, text: cancelled ? `Cancelled. ${fate}` : undefined };
         if (request.status === 429) answer.wait = Number(request.getResponseHeader("Retry-After") ?? 0);
         try {
           answer.body = JSON.parse(request.responseText);
           answer.text = answer.body.detail;
         } catch {
-          if (request.status) answer.text = `The Hub, or a proxy in between, answered ${request.status}. Nothing was stored.`;
+          if (request.status) answer.text = `The Hub, or a proxy in between, answered ${request.status}. ${fate}`;
         }
         done(answer);
       });
@@ -226,19 +229,19 @@ function setUp() {
     });
   }
 
-  /** Why there was no answer: browsers do not say. */
-  async function whyBroken(file) {
+  /** Why there was no answer, which browsers do not say, and the file's `fate`. */
+  async function whyBroken(file, fate) {
     try {
       await file.slice(0, 1).arrayBuffer();
     } catch {
       return "The browser cannot read this file: it was moved or changed since, or it is a folder. Nothing was stored.";
     }
-    if (!navigator.onLine) return "This computer is offline. Nothing was stored.";
+    if (!navigator.onLine) return `This computer is offline. ${fate}`;
     try {
       await fetch("/healthz", { cache: "no-store" });
-      return "The upload was cut off, though the Hub answers: a proxy in between may limit sizes or times. Nothing was stored.";
+      return `The upload was cut off, though the Hub answers: a proxy in between may limit sizes or times. ${fate}`;
     } catch {
-      return "The Hub cannot be reached just now. Nothing was stored.";
+      return `The Hub cannot be reached just now. ${fate}`;
     }
   }
 

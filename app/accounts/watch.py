@@ -22,7 +22,7 @@ CHECK_EVERY = 3.0  # Seconds: how late a lost notification is made good.
 class LoginWatch:
     """What is open, by the id of the login or API token that proves it.
 
-    `forget` is called for each that may have ended, open here or not, and `forget_all` when that may have been missed.
+    `forget` is called for each that has ended, open here or not, and `forget_all` when that may have been missed.
     """
 
     def __init__(

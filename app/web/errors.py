@@ -30,7 +30,7 @@ TEXTS = {
     405: "This address does not take that kind of request.",
     408: "The upload stalled, so it was ended and nothing was stored. Try again on a better connection.",
     413: "This is larger than the Hub takes here.",
-    429: "That was too often. Wait a little, then try again.",
+    429: "Too many requests. Wait a little, then try again.",
     500: "Something went wrong in the Hub. It has been logged; try again, and tell an administrator if it stays.",
     503: "The Hub cannot do this just now. Try again in a moment.",
 }

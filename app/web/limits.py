@@ -46,6 +46,7 @@ class Limit:
 # Every request counts against one of the first three. A person on a live page makes a twentieth of the first.
 ACCOUNT_REQUESTS = Limit("requests of an account", 1200, 60, "account")
 COOKIE_REQUESTS = Limit("requests with one login cookie", 1200, 60, "account")  # Before Postgres is asked whose it is.
+TOKEN_REQUESTS = Limit("requests with one API token", 1200, 60, "account")  # The same, of a token that has worked.
 ADDRESS_REQUESTS = Limit("requests without a login", 600, 60, "address")
 BAD_TOKENS = Limit("API tokens that do not exist", 60, 60, "address")
 
@@ -122,11 +123,15 @@ class Limiter:
             raise TooManyRequests(math.ceil(wait))
 
     def check_token(self, token: str, address: str) -> None:
-        """Raises TooManyRequests where too many tokens from there were none, unless this one has worked lately.
+        """Count a request with a token that has worked; for any other, check how many from its address did not exist.
 
-        So guesses cost no query, and a program that works goes on beside one behind the same address that does not.
+        Raises TooManyRequests. So neither guesses nor a program in a loop cost a query for each request, and a program that
+        works continues beside one behind the same address that does not.
         """
-        if _digest(token) not in self._good_tokens:
+        digest = _digest(token)
+        if digest in self._good_tokens:
+            self.spend(TOKEN_REQUESTS, digest.hex())
+        else:
             self.check(BAD_TOKENS, address)
 
     def note_token(self, token: str) -> None:
@@ -136,6 +141,10 @@ class Limiter:
         self._good_tokens.move_to_end(digest)
         if len(self._good_tokens) > self._max_keys:
             self._good_tokens.popitem(last=False)
+
+    def forget_token(self, token: str) -> None:
+        """This token does not exist; it may have been revoked."""
+        self._good_tokens.pop(_digest(token), None)
 
     def __len__(self) -> int:
         return sum(len(keys) for keys in self._paid_off.values())
@@ -174,6 +183,7 @@ def spend_account(user_id: UUID) -> None:
 def spend_token(token: str, user_id: UUID | None) -> None:
     """Count a request with an API token that belongs to this account (None: there is no such token)."""
     if user_id is None:
+        limiter().forget_token(token)
         limiter().spend(BAD_TOKENS, client_address())
         return
     limiter().note_token(token)

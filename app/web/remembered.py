@@ -38,9 +38,12 @@ class Remembered:
         self._clock = clock
         self._seen: OrderedDict[UUID, _Seen] = OrderedDict()  # By login, the one seen last at the end.
         self._open: Counter[UUID] = Counter()  # Terminals, by login.
+        self._ended: OrderedDict[UUID, None] = OrderedDict()  # Logins that a request under way must not bring back.
 
     def note(self, login: Login, account: Account, session: Session) -> None:
         """Postgres has just said that this login has not ended and that the session is its account's."""
+        if login.id in self._ended:
+            return  # It ended since.
         seen = self._seen.pop(login.id, None) or _Seen(0.0, login, account)
         seen.at, seen.login, seen.account = self._clock(), login, account
         self._seen[login.id] = seen
@@ -74,8 +77,11 @@ class Remembered:
         return seen.sessions.get(session_id) if seen else None
 
     def forget(self, login_id: UUID) -> None:
-        """It has ended, or may have."""
+        """It has ended."""
         self._seen.pop(login_id, None)
+        self._ended[login_id] = None
+        while len(self._ended) > MAX_LOGINS:
+            self._ended.popitem(last=False)
 
     def forget_closed(self) -> None:
         """Ends may have been missed. Logins with an open terminal are checked anyway."""

@@ -298,7 +298,7 @@ function otherLogin() {
 }
 
 function gone() {
-  show("gone", "Not here", "bad");
+  show("gone", "Not found", "bad");
   byId("stop").hidden = true;
   showPanel("There is no such session", "It may have been deleted, or it is not yours.");
 }

@@ -73,8 +73,8 @@ export function pasting(screen, { may, open }) {
     byId("paste-why").textContent = long
       ? "This is too long for a prompt. Store it as a file, or close the prompt first and paste again to open it as a sheet."
       : prompting
-      ? "This was not typed, since it cannot be seen from here what would become of it."
-      : "VisiData reads text as commands unless it asks for some. So this was not typed; where should it go?";
+      ? "This was not typed: the page cannot tell what the program would do with it."
+      : "VisiData treats pasted text as commands unless a prompt is open. Where should it go?";
     byId("paste-text").textContent = text.length > PREVIEW ? `${text.slice(0, PREVIEW)}…` : text;
     if (elements.name) elements.name.value = `pasted.${ending(text)}`;
     for (const choice of dialog.querySelectorAll("[data-prompting]")) choice.hidden = long || (choice.dataset.prompting === "yes") !== prompting;

@@ -13,6 +13,7 @@ from app.web.limits import (
     ADDRESS_REQUESTS,
     BAD_TOKENS,
     RUNS,
+    TOKEN_REQUESTS,
     UPLOADS,
     Limit,
     Limiter,
@@ -168,6 +169,26 @@ async def test_guessing_tokens_is_slowed_down_and_a_program_that_works_goes_on_b
     assert 429 in statuses  # Not at once on a slow machine: one more is allowed each second.
     assert (await program.get("/api/v1/sessions")).status == 200
     assert (await guesses[0].get("/api/v1/sessions", remote_addr="192.0.2.1")).status == 401
+
+
+def test_a_program_in_a_loop_is_refused_before_anything_is_asked_of_postgres() -> None:
+    limiter = Limiter(Clock())
+    limiter.note_token("hub_1")
+    for _ in range(TOKEN_REQUESTS.count):
+        limiter.check_token("hub_1", "192.0.2.1")
+    with pytest.raises(TooManyRequests):
+        limiter.check_token("hub_1", "192.0.2.1")
+
+
+async def test_a_token_that_was_revoked_counts_as_a_guess(site: Site) -> None:
+    program = await site.program(ada := await site.hub.accounts.add("ada@example.org"))
+    assert (await program.get("/api/v1/sessions")).status == 200
+    await site.hub.accounts.drop_tokens(ada)
+    assert (await program.get("/api/v1/sessions")).status == 401
+    site.use_up(BAD_TOKENS, "127.0.0.1")
+    limiter: Limiter = site.app.extensions["limiter"]
+    with pytest.raises(TooManyRequests):
+        limiter.check_token(program.headers["Authorization"].partition(" ")[2], "127.0.0.1")
 
 
 async def test_starts_and_uploads_have_limits_of_their_own(site: Site) -> None:

@@ -21,7 +21,7 @@ async def mailed_link(site: Site, outbox: Any, email: str) -> str:
     """The path of a link that was asked for on the log-in page."""
     answer = await site.browser().post("/login/link", {"email": email})
     assert answer.status == 200
-    assert "Look into your mail" in answer.text
+    assert "Check your e-mail" in answer.text
     _, _, text = await outbox.wait()
     return path_of(text)
 

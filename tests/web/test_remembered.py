@@ -113,6 +113,8 @@ def test_a_login_that_ends_is_forgotten_and_so_are_all_whose_end_may_have_been_m
         remembered.note(login, ADA, SESSION)
     remembered.forget(ended.id)
     assert remembered.get_login(ended.id, 1.0) is None
+    remembered.note(ended, ADA, SESSION)  # By a request that was under way.
+    assert remembered.get_login(ended.id, 1.0) is None
     with remembered.open(attached.id):
         remembered.forget_closed()
         assert remembered.get_login(closed.id, 1.0) is None
