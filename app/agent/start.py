@@ -84,9 +84,8 @@ def main(arguments: list[str], read: Callable[[Sequence[str]], list[str]] = list
     _write_pid()
     for record in ("agent.json", "exit.json"):
         _remove(record)
-    spare = os.open(
-        os.devnull, os.O_RDONLY | os.O_CLOEXEC
-    )  # So that a failure for want of descriptors can be recorded.
+    # Closed after a failure, so that one for want of descriptors can be recorded.
+    spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = _first_size(os.environ)
         waiting = None

@@ -113,6 +113,8 @@ def test_the_delimiter(text: str, delimiter: str) -> None:
 def test_excels_first_line_names_the_delimiter() -> None:
     assert sniffing.sniff_csv("sep=|\na;b|c\n", whole=True) == sniffing.CsvShape("|", sep_line=True)
     assert sniffing.sniff_csv("sep;a\n1;2\n", whole=True) == sniffing.CsvShape(";", sep_line=False)
+    for no_delimiter in ('"', "\r", "\0"):
+        assert not sniffing.sniff_csv(f"sep={no_delimiter}\r\na;b\n1;2\n", whole=True).sep_line
 
 
 def test_decimal_commas_are_noticed_where_no_comma_separates() -> None:

@@ -142,7 +142,7 @@ def loads(sheet: Any) -> list[Any]:
 
 
 def estimated_rows(sheet: Any) -> int | None:
-    """About how many rows the file of a sheet has, where that can be told quickly."""
+    """About how many rows the file of a sheet has, where they can be counted quickly."""
     path = source_path(sheet)
     if path is None or sheet.source.compression or _filetype(sheet) not in _TEXT:
         return None

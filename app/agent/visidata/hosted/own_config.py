@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import curses
 import fcntl
-import hashlib
 import importlib
 import os
 import signal
@@ -134,14 +133,16 @@ def _unused_paths() -> set[str]:
 
 def _checksum(own: str, plugins: str) -> str | None:
     """Of the files that are loaded, or None where there are none."""
-    found = hashlib.sha256()
     names = (Path(own), Path(plugins) / "plugins/__init__.py", Path(plugins) / "plugins.py")
-    present = 0
+    contents = []
     for file in names:
         with contextlib.suppress(OSError):
-            found.update(file.read_bytes() + b"\0")
-            present += 1
-    return found.hexdigest() if present else None
+            contents.append(file.read_bytes())
+    if not contents:
+        return None
+    import hashlib  # Slow, and most users have no configuration.
+
+    return hashlib.sha256(b"\0".join(contents)).hexdigest()
 
 
 def _files() -> list[Path]:

@@ -22,7 +22,7 @@ TRUTH = {"true": True, "false": False}
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value is none: None, NaN, and what pandas and numpy call not a time."""
+    """Whether a value is missing: None, NaN, and the NA and NaT of pandas and numpy."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(value, str | bytes | list | tuple | dict):

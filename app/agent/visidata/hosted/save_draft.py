@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import stat
 import threading
 from pathlib import Path
@@ -56,7 +55,7 @@ class Draft:
         self._old = _regular(self.target)
         self._ended = False
         self._lock = threading.Lock()
-        token = secrets.token_hex(8)
+        token = os.urandom(8).hex()
         self.path = self.target.with_name(f"{PREFIX}{token}{_ending(self.target.name)}")
         self._record = _Record(records / token, self.path) if records else None
         try:

@@ -1,4 +1,4 @@
-"""What else of VisiData must know about running saves: quitting, interrupting, committing, the mark of changes."""
+"""VisiData's commands that depend on saves: quit, interrupt, commit, and the mark of changes that are not saved."""
 
 from __future__ import annotations
 

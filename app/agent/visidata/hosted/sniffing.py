@@ -1,7 +1,8 @@
 """Guess what a text file is from its first 64 KiB: encoding, delimiter, quoting, line ends. Pure: no I/O, no VisiData.
 
-UTF-8 stays UTF-8: no other encoding is guessed for bytes that are valid UTF-8. A comma stays the delimiter of a csv
-unless another one splits the rows better.
+UTF-8 stays UTF-8: bytes that are valid UTF-8 are read as another encoding only where most are the zeros of UTF-16, or
+where all are ASCII and the text declares another. A comma stays the delimiter of a csv unless another one splits the
+rows better.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)|<meta[^>]*?charset\s*=\s*[\"']?([\w.:-]+)", re.I)
-_SEP_LINE = re.compile(r"\"?sep=(.)\"?(?:\r\n|\r|\n)", re.I)
+# A quote or a line end is no delimiter.
+_SEP_LINE = re.compile(r"\"?sep=([^\"\r\n\0])\"?(?:\r\n|\r|\n)", re.I)
 _DECIMAL_COMMA = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
 _GROUPED = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?")
 _DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+")

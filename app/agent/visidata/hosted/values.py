@@ -28,8 +28,6 @@ from visidata.column import INPROGRESS  # type: ignore[import-not-found]
 
 from . import decimal_commas, plain
 
-_dateutil = vd.date_parse
-
 
 def install() -> None:
     VisiData.date_parse = property(lambda vd: parse_date)
@@ -42,6 +40,14 @@ def install() -> None:
 
 
 # On the screen
+
+
+def _dateutil(given: str, **options: Any) -> datetime.datetime:
+    # Here and not above: it is slow to import, and few sessions need it.
+    from dateutil.parser import parse  # type: ignore[import-untyped]
+
+    value: datetime.datetime = parse(given, **options)
+    return value
 
 
 def parse_date(text: str) -> datetime.datetime:

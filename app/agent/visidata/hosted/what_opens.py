@@ -101,7 +101,7 @@ def _missing(path: Any, filetype: str | None, create: bool) -> Any:
 
 def _shown(path: Any) -> str:
     """The path for a message."""
-    home = os.path.expanduser("~")  # noqa: PTH111  (a folder that is gone is no error here)
+    home = os.path.expanduser("~")  # noqa: PTH111  (a folder that does not exist is no error here)
     text = str(path)
     return text.replace(home, "~", 1) if text == home or text.startswith(f"{home}/") else text
 
