@@ -91,15 +91,23 @@ class Sweeper:
         if await self._brake(hold, living, await self._lost(grace)):
             return
         for run, seen in due.items():
-            if seen.phase is Phase.ENDED:
-                await self.runtime.forget(run)
-                self._seen().pop(run, None)
-            else:
-                log.warning("run %s belongs to no session; stopping it", run)
-                await self.runtime.stop(run, seen.uid, self.settings.stop_grace.total_seconds())
+            try:
+                await self._end(run, seen)
+            except RuntimeFailure as failure:  # One that cannot be ended must not keep the others.
+                log.warning("run %s could not be ended; trying again: %s", run, failure.message)
+                if failure.retry:
+                    break  # The runtime does not answer at the moment.
         missing = [run for run in await queries.live_runs(timedelta(seconds=grace)) if run not in self._seen()]
         if missing and await queries.poke(dict.fromkeys(missing)):
             self._wake()
+
+    async def _end(self, run: RunId, seen: Observed) -> None:
+        if seen.phase is Phase.ENDED:
+            await self.runtime.forget(run)
+            self._seen().pop(run, None)
+        else:
+            log.warning("run %s belongs to no session; stopping it", run)
+            await self.runtime.stop(run, seen.uid, self.settings.stop_grace.total_seconds())
 
     async def _lost(self, grace: float) -> Runs:
         """The runs that sessions have according to the database, if the runtime shows none of them; else empty.

@@ -241,6 +241,18 @@ async def test_a_replica_that_was_cut_off_holds_nothing_up_with_its_old_view(pla
     assert {(await place.sessions.get_any(one.id)).state for one in made} == {State.RUNNING}
 
 
+async def test_an_orphan_that_cannot_be_ended_does_not_keep_the_others(place: Place, ada: UUID) -> None:
+    manager = await place.replica()
+    await place.run(ada, 2)
+    await Row.raw("DELETE FROM sessions")
+    place.api.fault("delete", names.pod_name(next(iter(manager.seen))), times=100, status=400)
+    await manager.sweep(grace=0)
+    assert place.living() == 1
+    place.api.lift_faults()
+    await manager.sweep(grace=0)
+    assert place.living() == 0
+
+
 @pytest.mark.parametrize(
     ("count", "total", "many"), [(0, 0, False), (3, 3, False), (4, 4, True), (10, 100, False), (11, 100, True)]
 )
