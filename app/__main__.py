@@ -1,4 +1,4 @@
-"""The `hub` command: serve, migrate, user, token, doctor. Each reads the same settings and works beside a running Hub."""
+"""The `hub` command: serve, migrate, user, token, sweep, doctor. Each reads the same settings and works beside a running Hub."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("--admin", action="store_true", help="an administrator")
     add.add_argument("--password", action="store_true", help="ask for a password now, instead of printing a link")
     add.set_defaults(run=user_add)
-    reset = user.add_parser("reset", help="print a link for somebody who has lost the way in")
+    reset = user.add_parser("reset", help="print a link for a user who has forgotten the password")
     reset.add_argument("email")
     reset.set_defaults(run=user_reset)
     token = commands.add_parser("token", help="API tokens").add_subparsers(

@@ -38,7 +38,7 @@ async def findings(
     yield "ok", "Python", platform.python_version()
     yield "ok", "settings", f"{settings.public_url}, sessions run {settings.runtime}"
     yield await asyncio.to_thread(_data_folder, settings)
-    async for finding in _database(people):
+    async for finding in _database(people, prints_links=settings.prints_links):
         yield finding
     if settings.runtime == "kubernetes":
         from app.runtimes.kubernetes import checkup  # Slow, and for clusters alone.
@@ -60,8 +60,14 @@ async def findings(
         yield "BAD", "browser libraries", "missing: run `make run`"
     if settings.smtp_url:
         yield "ok", "mail", "SMTP"
-    else:
+    elif settings.prints_links:
         yield "note", "mail", "printed where the Hub runs"
+    else:
+        yield (
+            "note",
+            "mail",
+            "not sent: set HUB_SMTP_URL, or hand out links from the Admin page or `hub user reset EMAIL`",
+        )
 
 
 def _data_folder(settings: Settings) -> Finding:
@@ -74,7 +80,9 @@ def _data_folder(settings: Settings) -> Finding:
     return "ok" if free > 10**9 else "BAD", "data folder", f"{settings.data_dir} ({size_text(free)} free)"
 
 
-async def _database(people: Callable[[], Awaitable[Sequence[Account]]]) -> AsyncIterator[Finding]:
+async def _database(
+    people: Callable[[], Awaitable[Sequence[Account]]], *, prints_links: bool
+) -> AsyncIterator[Finding]:
     try:
         accounts = [person for person in await people() if not person.guest]
     except (SettingsError, HubError, OSError) as error:
@@ -82,7 +90,8 @@ async def _database(people: Callable[[], Awaitable[Sequence[Account]]]) -> Async
         return
     yield "ok", "Postgres", f"answers, and is up to date; {len(accounts)} accounts"
     if not any(person.admin for person in accounts):
-        yield "note", "administrator", "none yet: `hub serve` prints a link, `hub user add EMAIL --admin` makes one"
+        first = "`hub serve` prints a link, " if prints_links else ""
+        yield "note", "administrator", f"none yet: {first}`hub user add EMAIL --admin` makes one"
 
 
 async def _this_machine(settings: Settings) -> AsyncIterator[Finding]:

@@ -66,6 +66,8 @@ async def test_on_one_machine_all_that_sessions_need_is_looked_for(make_settings
     assert {"Python", "settings", "data folder", "Postgres", "VisiData", "GoTTY", "sandbox"} <= found.keys()
     assert "BAD" not in {mark for mark, _ in found.values()}
     assert found["administrator"][0] == "note", "nobody is one yet"
+    assert "hub serve" in found["administrator"][1]
+    assert found["mail"][1] == "printed where the Hub runs"
     missing = await told(make_settings(session_python=Path("/nowhere/python"), gotty="/nowhere/gotty"))
     assert missing["VisiData"][0] == missing["GoTTY"][0] == "BAD"
     assert "HUB_SESSION_PYTHON" in missing["VisiData"][1]
@@ -95,6 +97,8 @@ async def test_with_a_cluster_its_account_and_its_rules_are_looked_at_and_not_th
     assert {found[what][0] for what in ("Kubernetes", "the Hub's account", "namespace", "a session's pod")} == {"ok"}
     assert "sandbox" not in found
     assert api.store.find("pods", "hub") == [], "a session's pod is only tried"
+    assert "hub serve" not in found["administrator"][1], "its prints are a log"
+    assert "HUB_SMTP_URL" in found["mail"][1]
 
 
 @pytest.mark.parametrize(("kind", "verb"), [(kind, verb) for kind, verbs in RIGHTS.items() for verb in verbs])
