@@ -97,7 +97,7 @@ class Logins:
         return Login.from_row({**rows[0], "id": rows[0]["login_id"]}), Account.from_row(rows[0])
 
     async def owner(self, login_id: UUID) -> UUID | None:
-        """Whose login it is, or was: also of one that has ended."""
+        """The user of a login, also of one that has ended."""
         rows = await Row.raw('SELECT "user" AS owner FROM logins WHERE id = {}', login_id)
         return rows[0]["owner"] if rows else None
 
@@ -105,7 +105,7 @@ class Logins:
         await Row.raw("UPDATE logins SET seen_at = now() WHERE id = {}", login.id)
 
     async def end(self, login: Login, why: Why) -> None:
-        """Log a browser out. One that has ended stays as it is."""
+        """Log a browser out. A login that has ended is not changed."""
         rows = await Row.raw(
             'UPDATE logins SET ended_at = now() WHERE id = {} AND ended_at IS NULL RETURNING id, "user" AS owner',
             login.id,

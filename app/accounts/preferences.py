@@ -26,10 +26,10 @@ SIZES = (9, 32)  # Pixels, least and most: below, VisiData cannot be read; above
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a person has chosen for their terminals; what nobody chose is as it stands here.
+    """What a person has chosen for their terminals. The defaults are below.
 
     `size` is that of the font in pixels. `reader`: the screen is also kept as text for screen readers, which costs
-    time. `guard`: the browser asks before it closes a tab in which somebody has typed.
+    time. `guard`: the browser asks before it closes a tab in which the person has typed.
     """
 
     theme: str = "system"

@@ -33,7 +33,7 @@ log = logging.getLogger("hub.accounts")
 LINK_LIFETIME = timedelta(minutes=15)
 FIRST_LINK_LIFETIME = timedelta(days=1)
 INVITE_LIFETIME = timedelta(days=7)
-RESET_LIFETIME = timedelta(days=1)  # Of a link that an administrator makes for somebody who has lost the way in.
+RESET_LIFETIME = timedelta(days=1)  # Of a link that an administrator makes for a person who cannot log in.
 PASSWORD_LENGTH = 10, 200  # Least and most characters.
 SEEN_EVERY = timedelta(minutes=5)  # How often a page view writes that the person was there.
 
@@ -193,7 +193,7 @@ class Accounts:
         try:
             address = clean_email(email)
         except BadInput:
-            address = ""  # Nobody's: what comes of it is the same as for any other unknown one.
+            address = ""  # Handled as any other unknown address.
         rows = await Row.raw("SELECT * FROM users WHERE email = {} AND deleted_at IS NULL", address)
         digest = rows[0]["password_hash"] if rows else None
         most = PASSWORD_LENGTH[1]
@@ -322,7 +322,7 @@ class Accounts:
         return account
 
     async def make_first_admin(self, token: str, email: str, password: str) -> Account:
-        """Use the first administrator's link. Of two at once, one makes the account and the other is told so."""
+        """Use the first administrator's link. Of two at once, one makes the account; the other raises Conflict."""
         email, digest = clean_email(email), await self._hash(check_password(password))
         async with Row._meta.db.transaction():
             await Row.raw("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
@@ -356,10 +356,6 @@ class Accounts:
             label.strip()[:100],
         )
         return token
-
-    async def by_token(self, token: str) -> Account | None:
-        found = await self.find_token(token)
-        return found[1] if found else None
 
     async def find_token(self, token: str) -> tuple[UUID, Account] | None:
         """The id of the token, and whose it is."""

@@ -71,7 +71,7 @@ class LoginWatch:
         self._check_now.set()
 
     async def run(self) -> None:
-        """Check until cancelled. That Postgres does not answer says nothing about logins: they go on meanwhile."""
+        """Check until cancelled. While Postgres does not answer, connections stay open."""
         while True:
             await within(self._check_now, CHECK_EVERY)
             self._check_now.clear()

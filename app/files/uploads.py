@@ -91,7 +91,7 @@ class Batch:
         expected_size: int | None,
         taken: Callable[[int], HubError | None],
     ) -> None:
-        """Take in a file. `taken` is told the bytes that it has by now, and gives the error that ends it, if any."""
+        """Take in a file. `taken` gets the number of bytes so far, and returns the error that ends the upload, if any."""
         check_new_name(name)
         if len(self.staged) >= MAX_STAGED:
             raise BadInput(f"Upload {MAX_STAGED} files at a time, at most.", field="file")
@@ -232,7 +232,7 @@ class Batch:
 
 
 def sweep(home: int, older_than: float) -> None:
-    """Delete the hidden files that nobody writes to any more, in the home that the descriptor is of."""
+    """Delete the hidden files of uploads that no longer run, in the home of this descriptor."""
     with os.scandir(home) as found:
         for item in found:
             if item.name.startswith(UPLOAD_PREFIX) and is_abandoned(item.name, home, older_than):

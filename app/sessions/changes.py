@@ -1,4 +1,4 @@
-"""Tells whoever waits in this process that a session has changed. In memory; what it says is a hint to look again.
+"""Wakes what waits in this process for a change of a session. In memory; a wake-up is a hint to read again.
 
 Must not read the database: the lifecycle manager publishes what Postgres announces, whichever replica made the change.
 """
@@ -74,7 +74,7 @@ class Changes:
                 subscription.note("")
 
     def close(self) -> None:
-        """The replica is leaving: every listener is let go."""
+        """The replica is leaving: release every listener."""
         self._closed = True
         for subscriptions in self._by_user.values():
             for subscription in subscriptions:

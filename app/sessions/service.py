@@ -29,7 +29,7 @@ QUEUE = """WITH waiting AS MATERIALIZED (
            SELECT id, row_number() OVER (ORDER BY turn, served NULLS FIRST, queued_at, created_at, id) AS position FROM (
              SELECT *, row_number() OVER (PARTITION BY "user" ORDER BY queued_at, created_at, id) AS turn
              FROM waiting JOIN theirs USING ("user")) AS line"""
-"""The queue in its order: round robin over users, whoever was served longest ago first, each user's oldest first."""
+"""The queue in its order: round robin over users, the one served longest ago first, each user's oldest first."""
 
 
 def clean_name(raw: str) -> str:
@@ -72,7 +72,7 @@ class Sessions:
         return Session.from_row(rows[0])
 
     async def get_any(self, session_id: str) -> Session:
-        """A session of anybody's: for administrators and for the Hub itself."""
+        """A session of any user: for administrators and for the Hub itself."""
         rows = await Row.raw(
             f"SELECT {self._all} FROM sessions WHERE id = {{}} AND wanted <> 'deleted'",  # noqa: S608
             session_id,
@@ -82,7 +82,7 @@ class Sessions:
         return Session.from_row(rows[0])
 
     async def by_ids(self, session_ids: Iterable[str]) -> Sequence[Session]:
-        """Those of these sessions that exist, whoever's they are: for the Hub itself."""
+        """Those of these sessions that exist, of any user: for the Hub itself."""
         rows = await Row.raw(f"SELECT {self._all} FROM sessions WHERE id = ANY({{}})", [*session_ids])  # noqa: S608
         return [Session.from_row(row) for row in rows]
 
@@ -159,7 +159,7 @@ class Sessions:
         return await self._want(user_id, session_id, Wanted.DELETED, Reason.STOPPED_BY_USER)
 
     async def stop_any(self, session_id: str) -> Session:
-        """An administrator stops a session of anybody's."""
+        """An administrator stops a session of any user."""
         session = await self.get_any(session_id)
         return await self._want(session.user_id, session_id, Wanted.STOPPED, Reason.STOPPED_BY_ADMIN)
 
@@ -176,7 +176,7 @@ class Sessions:
         )
 
     async def note_input(self, session_ids: Iterable[str]) -> None:
-        """Somebody typed into these sessions within the last few seconds."""
+        """These sessions got input within the last few seconds."""
         await Row.raw(
             "UPDATE sessions SET last_input_at = now() WHERE id = ANY({}) AND state = {}",
             list(session_ids),

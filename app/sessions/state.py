@@ -41,7 +41,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.RUNNING: frozenset({State.STOPPING, State.STOPPED, State.FAILED}),
     State.STOPPING: frozenset({State.STOPPED}),
 }
-"""What may follow what. Postgres is told the same in every guarded write."""
+"""The states that may follow each state. Every guarded write in SQL has the same condition."""
 
 
 class Do(StrEnum):

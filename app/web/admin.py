@@ -1,4 +1,4 @@
-"""For administrators: who is there, what runs, what to look after."""
+"""For administrators: accounts, sessions, warnings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def add_user() -> ResponseReturnValue:
 @blueprint.post("/users/link")
 @admins_only
 async def user_link() -> ResponseReturnValue:
-    """A new log-in link, for somebody who has lost the way in."""
+    """A new log-in link, for a person who cannot log in."""
     form = await request.form
     account = await hub().accounts.find(form.get("email", ""))
     if account is None:
@@ -52,7 +52,7 @@ async def user_link() -> ResponseReturnValue:
 @blueprint.post("/sweep")
 @admins_only
 async def confirm_sweep() -> ResponseReturnValue:
-    """The runs that the sweep is held for are orphans indeed: it may end them."""
+    """An administrator confirms that the runs are orphans, so the sweep may end them."""
     if await hub().sweep.confirm():
         await flash("Confirmed. Runs without a session are being stopped.", "info")
     else:

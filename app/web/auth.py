@@ -157,7 +157,7 @@ def _first_password(account: Account, form: Mapping[str, str]) -> str:
 @limited(GUESTS)
 async def guest() -> ResponseReturnValue:
     if maybe_me():
-        # Sent twice, or already logged in: whoever they are, they stay that.
+        # Sent twice, or already logged in: that login stays.
         return go("/sessions")
     form = await request.form
     if blocked := _cookies_blocked(form):
@@ -169,7 +169,7 @@ async def guest() -> ResponseReturnValue:
 
 
 @blueprint.get("/logout")
-@public("asks before it logs out; there is nothing to protect once nobody is logged in")
+@public("asks before it logs out; without a login there is nothing to protect")
 async def logout_page() -> ResponseReturnValue:
     account = maybe_me()
     if account is None:
@@ -185,7 +185,7 @@ async def logout() -> ResponseReturnValue:
         form = await request.form
         if form.get("sure") != "1":
             return redirect(url_for("auth.logout_page"), 303)
-        # What is a guest's goes when they go: nobody could ever reach it again.
+        # A guest cannot log in again, so nothing of theirs is kept.
         await hub().sessions.delete_all(account.id)
         await hub().accounts.leave(account.id, "a guest who left")
     await log_out()

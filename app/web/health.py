@@ -41,14 +41,14 @@ def set_up(app: Quart) -> None:
 
 
 async def _move_on(response: Response) -> Response:
-    """A replica that leaves keeps nobody's connection: the next request then goes to another one."""
+    """A replica that leaves closes its connections, so that the next request goes to another one."""
     if hub().leaving.is_set() and request.http_version.startswith("1"):  # HTTP/2 has no such header.
         response.headers["Connection"] = "close"
     return response
 
 
 @blueprint.get("/metrics")
-@public("a monitor collects counts; it has no login, and the counts name nobody", same_for_all=True)
+@public("a monitor collects counts; it has no login, and the counts name no user", same_for_all=True)
 async def metrics() -> ResponseReturnValue:
     """Prometheus's text format, version 0.0.4."""
     lines = ["# HELP hub_database_up Whether Postgres answers.", "# TYPE hub_database_up gauge"]

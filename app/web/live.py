@@ -28,9 +28,7 @@ class Page:
     """A list as it is sent."""
 
     html: str
-    positions: Mapping[str, int] = field(
-        default_factory=dict
-    )  # In the queue, of the sessions that it shows as waiting.
+    positions: Mapping[str, int] = field(default_factory=dict)  # Places in the queue, by session.
     ends_soon: bool = False  # Whether it shows a session that is about to be stopped.
 
 

@@ -86,7 +86,7 @@ def set_up(app: Quart) -> None:
 
 
 def page_login() -> str:
-    """The login that the page is made for, as pages carry it; empty where nobody is logged in."""
+    """The login that the page is made for, as pages carry it; empty without a login."""
     login = this_login()
     return urlsafe_b64encode(login.id.bytes).decode().rstrip("=") if login else ""
 
@@ -102,13 +102,13 @@ def _id_of(said: str) -> UUID:
 
 
 def this_login() -> Login | None:
-    """The login of the browser that asks."""
+    """The login of the browser that sent the request."""
     login: Login | None = g.get("login")
     return login
 
 
 def identity() -> Identity:
-    """Who asks, and the id of the login or API token that proves it; for an answer that outlives its request's context."""
+    """The request's account, its login, and the id of what proves it; for an answer that outlives the request's context."""
     return g.get("account"), g.get("login"), g.get("proof")
 
 

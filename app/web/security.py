@@ -1,8 +1,8 @@
 """Who may call what, for every route at once: each is login-required, CSRF-safe and rate-limited, or says why not.
 
 - Login: a view is for logged-in people unless it is marked `public(reason)`; `admins_only` narrows it further, and
-  `by_token` opens it to API tokens (and closes it to cookies, so that no page of another site can use it). What is the
-  same for everybody is not even asked who it is for, so that it is there while Postgres is not.
+  `by_token` opens it to API tokens (and closes it to cookies, so that no page of another site can use it). A view that is
+  `same_for_all` does not look up the login, so it answers while Postgres is away.
 - Pages: each page says with its requests which login it was made for (`page_login`). Under another person's login they are
   refused, so that nothing of one person's page is done in another person's name.
 - CSRF: a request that changes something and is proved by a cookie must come from our own origin, by Sec-Fetch-Site or by
@@ -42,7 +42,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 def public(reason: str, *, same_for_all: bool = False) -> Callable[[View], View]:
-    """Marks a view as open to everybody, and says why that is right. `same_for_all`: it never asks who is there."""
+    """Marks a view as open to everybody, and says why that is right. `same_for_all`: the login is not looked up."""
 
     def mark(view: View) -> View:
         view.hub_public = reason  # type: ignore[attr-defined]
@@ -65,7 +65,7 @@ def by_token(view: View) -> View:
 
 
 def by_cookie_or_token(view: View) -> View:
-    """Marks a WebSocket as proved by a login cookie or by an API token. It says itself, in a close code, who is nobody."""
+    """Marks a WebSocket as proved by a login cookie or by an API token. Where there is neither, the view closes it."""
     view.hub_by_either = True  # type: ignore[attr-defined]
     return view
 
@@ -125,7 +125,7 @@ async def _admit_websocket() -> None:
     limits.spend_request(view, _cookie_for(view), _token_for(view, websocket.headers))
     await _account(view, authorization)
     await limits.spend_limits(view)
-    # The terminal tells in a close code, once it stands: browsers show no other answer to a page.
+    # The terminal accepts first and then sends a close code: browsers show a page no other answer.
     if g.account is None and not hasattr(view, "hub_by_either"):
         raise NotLoggedIn
 
@@ -187,7 +187,7 @@ async def _account(view: object, authorization: str | None) -> None:
 
 
 async def until_logged_out() -> None:
-    """Returns once the WebSocket's login or token holds no more. For connections that would outlive it."""
+    """Returns once the login or token of the WebSocket has ended."""
     ended = asyncio.Event()
     with hub().watch.open(g.proof, ended.set):
         await ended.wait()

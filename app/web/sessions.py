@@ -33,15 +33,13 @@ from app.web.shown import Shown
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 
-MOST_OFFERED = 200  # Files in the form. One that is not among them is opened from the page of files.
+MAX_OFFERED = 200  # Files in the form. One that is not among them is opened from the page of files.
 HEARTBEAT = 20.0  # Seconds between two signs of life on a quiet stream: load balancers cut silent ones at 60.
 REFRESH = 60.0  # Seconds after which a list is rendered again in any case: relative times move on.
 GATHER = 0.05  # Seconds in which changes that come together are sent together.
 OUTAGE_POLL = 5.0  # Seconds between two tries to render a list while Postgres is away.
-QUEUE_POLL = 2.0  # Seconds between two looks at the queue, while a list shows a place in it.
-SOON_POLL = (
-    5.0  # Seconds between two looks at a session that is about to be stopped: input keeps it, wherever it comes from.
-)
+QUEUE_POLL = 2.0  # Seconds between two reads of the queue, while a list shows a place in it.
+SOON_POLL = 5.0  # Seconds between two reads of a session that is about to be stopped: input at any replica keeps it.
 
 
 async def shown_sessions(account: Account) -> list[Shown]:
@@ -139,7 +137,7 @@ async def _events(account: Account, who: Identity) -> AsyncIterator[bytes]:
         while changes.open():
             try:
                 if account.guest:
-                    await services.accounts.seen(account)  # A guest who looks on is there.
+                    await services.accounts.seen(account)  # A guest with a list open is present.
                 page = await shared.get(since, partial(_live_page, account))
             except DatabaseOutage:
                 yield b": the database does not answer\n\n"
@@ -256,7 +254,7 @@ async def stop_any_form(session_id: str) -> ResponseReturnValue:
 @blueprint.post("/<session_id>/stop-any")
 @admins_only
 async def stop_any(session_id: str) -> ResponseReturnValue:
-    """As `stop`, for a session of anybody's."""
+    """As `stop`, for a session of any user."""
     session = await hub().sessions.get_any(session_id)
     if await _must_ask(session):
         return await _ask(f"/sessions/{session.id}/stop-any", "_stop_any.html", **await _anyones(session_id))
@@ -300,7 +298,7 @@ async def _page(
         "sessions.html",
         **await _list_context(account),
         samples=samples.CATALOGUE,
-        files=[entry for entry in files if openable(entry.name)][:MOST_OFFERED],
+        files=[entry for entry in files if openable(entry.name)][:MAX_OFFERED],
         form_key=_form_key(),
         error=error,
         name=name,
@@ -333,7 +331,7 @@ async def _ask(address: str, template: str, **context: object) -> ResponseReturn
 
 
 async def _anyones(session_id: str) -> dict[str, object]:
-    """A session of anybody's, and its owner's e-mail (None: a guest's)."""
+    """A session of any user, and its owner's e-mail (None: a guest's)."""
     session = await hub().sessions.get_any(session_id)
     owner = await hub().accounts.get(session.user_id)
     return {"shown": Shown(session), "owner": owner.email if owner else None}

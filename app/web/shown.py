@@ -1,4 +1,4 @@
-"""What templates are given to show: times in words, sizes in units, a session as a row. Pure but for the clock."""
+"""What templates show: times in words, sizes in units, a session as a row. Pure, except for the clock."""
 
 from __future__ import annotations
 

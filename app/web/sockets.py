@@ -27,7 +27,7 @@ EARLY = 64  # Messages that may come before the view has asked the database who 
 class Direct:
     """One WebSocket, to be written to at once: a `Sink` of `app.terminal.terminal`.
 
-    Call `hold` before the socket is accepted and `take_over` after. That the peer has gone is told by ASGI, as ever.
+    Call `hold` before the socket is accepted and `take_over` after. ASGI reports a lost peer, as with other servers.
     """
 
     def __init__(self, socket: Socket) -> None:

@@ -24,7 +24,7 @@ from app.web.security import public
 
 COMPRESSED = frozenset({".css", ".js", ".mjs", ".svg", ".json", ".webmanifest", ".txt"})
 MODULES = ("terminal",)
-LOOK_AGAIN = 1.0  # Seconds after which pages look at a file again; each names a dozen.
+RECHECK_AFTER = 1.0  # Seconds between two checks of a file for changes; a page names a dozen files.
 TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".webmanifest": "application/manifest+json"}
 
 
@@ -61,7 +61,7 @@ class Assets:
     def version(self, folder: str) -> str:
         """One for all that lies in a folder: when any of it changes, all of it has new addresses."""
         looked_at, version = self._versions.get(folder, (0.0, ""))
-        if time.monotonic() - looked_at < LOOK_AGAIN:
+        if time.monotonic() - looked_at < RECHECK_AFTER:
             return version
         names = sorted(path.name for path in (self.folder / folder).iterdir() if path.is_file())
         said = "".join(f"{name} {self.get(f'{folder}/{name}').version}\n" for name in names)
@@ -72,7 +72,7 @@ class Assets:
     def url(self, name: str) -> str:
         """Where the file is, with its version; without one where the file is missing (the set-up has not run)."""
         looked_at, url = self._urls.get(name, (0.0, ""))
-        if not url or time.monotonic() - looked_at >= LOOK_AGAIN:
+        if not url or time.monotonic() - looked_at >= RECHECK_AFTER:
             url = self._find_url(name)
             self._urls[name] = time.monotonic(), url
         return url

@@ -34,7 +34,7 @@ from app.web.sockets import Direct, direct
 
 blueprint = Blueprint("terminal", __name__, url_prefix="/sessions")
 
-MOST_WAIT = 30.0  # Seconds that a request may wait for a state; below every load balancer's limit.
+MAX_WAIT = 30.0  # Seconds that a request may wait for a state; below every load balancer's limit.
 
 
 async def _get(account: Account, session_id: str) -> Session:
@@ -99,7 +99,7 @@ async def wait_for(
     if state is not None and state not in State.__members__.values():
         raise BadInput(f"`wait` takes one of {', '.join(State)}.", field="wait")
     try:
-        patience = seconds(timeout, MOST_WAIT) if timeout else MOST_WAIT
+        patience = seconds(timeout, MAX_WAIT) if timeout else MAX_WAIT
     except ValueError:
         raise BadInput("`timeout` takes a number of seconds.", field="timeout") from None
     sessions = hub().sessions
@@ -246,7 +246,7 @@ async def _serve_directly(
 
 
 def _mode(asked: Request | Websocket) -> Mode:
-    """`?watch=1` is for who only wants to look: on a second screen, on a projector."""
+    """`?watch=1` is for a viewer that only watches, on a second screen or a projector."""
     return "watch" if asked.args.get("watch") == "1" else "drive"
 
 
