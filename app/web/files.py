@@ -20,6 +20,7 @@ from app.web.context import homes_of, hub
 from app.web.htmx import go, wants_fragment
 from app.web.limits import ADDRESS_UPLOADS, UPLOADS, limited
 from app.web.multipart import stream_files
+from app.web.rendering import render_long
 from app.web.security import me
 
 LEFT_IN = ".cache/visidata-hub"  # Made by app/agent/visidata/hosted, which also reads what is left there.
@@ -35,7 +36,8 @@ async def index() -> ResponseReturnValue:
     hidden = request.args.get("hidden") == "1"
     listing = await homes_of(account).list(str(account.id), folder, hidden=hidden)
     template = "_files.html" if wants_fragment() else "files.html"
-    return await render_template(
+    return await render_long(
+        str(account.id),
         template,
         entries=listing,
         hidden=hidden,

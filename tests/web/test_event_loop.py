@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,9 +15,13 @@ from typing import Any
 from quart.datastructures import FileStorage
 from serving import Site
 
+from app.files.disk import Entry
+from app.files.listing import MAX_LISTED, Listing
+from app.files.names import openable
 from app.runtimes.base import Phase, RunId, RunSpec
 from app.runtimes.local.runtime import LocalRuntime
 from app.settings import Settings
+from app.web.rendering import render_long
 
 APP = str(Path(__file__).parents[2] / "app")
 # Parts of our own installation, on the same disk as the code.
@@ -105,6 +110,42 @@ async def test_no_page_and_no_call_of_the_api_touches_a_file_in_the_event_loop(s
         await site.hub.homes.delete_home(str(account.id))
     assert [answer.status for answer in answers[:-1]] == [201, 303, 204, 201, *[200] * 6, 303, 200, 303, 204]
     assert sorted(set(touched)) == []
+
+
+async def test_a_long_page_lets_others_have_their_turn(site: Site) -> None:
+    """One person's folders with a thousand files, asked for again and again, keep nobody else's pages and keys waiting."""
+    entries = Listing(
+        [Entry(f"{n}.csv", f"{n}.csv", "file", n, datetime.now(UTC)) for n in range(MAX_LISTED)], cut=False, hidden=0
+    )
+    turns, under_way = 0, 0
+    running: list[int] = []
+    given: list[int] = []
+
+    class Watched(Listing):
+        def __iter__(self) -> Iterator[Entry]:
+            nonlocal under_way
+            under_way += 1
+            running.append(under_way)
+            before = turns
+            yield from list.__iter__(self)
+            given.append(turns - before)
+            under_way -= 1
+
+    async def other_people() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(other_people())
+    async with site.app.test_request_context("/files"):
+        watched_entries = Watched(entries, cut=False, hidden=0)
+        context = {"entries": watched_entries, "openable": openable, "crumbs": [], "folder": "", "hidden": False}
+        pages = await asyncio.gather(*(render_long("ada", "_files.html", **context) for _ in range(3)))
+    others.cancel()
+    assert all("999.csv" in page for page in pages)
+    assert min(given) >= 3
+    assert max(running) == 1, "a person's pages are made one after the other"
 
 
 async def test_the_local_runtime_touches_no_file_in_the_event_loop(settings: Settings, tmp_path: Path) -> None:
