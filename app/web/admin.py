@@ -33,7 +33,8 @@ async def add_user() -> ResponseReturnValue:
         account = await accounts.add(form.get("email", ""), admin=form.get("admin") == "1")
     except (BadInput, Conflict) as error:
         return await _page(error=error, email=form.get("email", ""), admin=form.get("admin") == "1"), error.status
-    return await _page(link=await accounts.make_link(account, INVITE_LIFETIME), invited=account.email or "")
+    link = await accounts.make_link(account, INVITE_LIFETIME)
+    return await _page(link=link, invited=account, link_days=INVITE_LIFETIME.days)
 
 
 @blueprint.post("/users/link")
@@ -46,7 +47,7 @@ async def user_link() -> ResponseReturnValue:
         await flash("There is no such account any more.", "error")
         return go("/admin")
     link = await hub().accounts.make_link(account, RESET_LIFETIME)
-    return await _page(link=link, invited=account.email or "")
+    return await _page(link=link, invited=account, link_days=RESET_LIFETIME.days)
 
 
 @blueprint.post("/sweep")
@@ -93,7 +94,13 @@ async def _person(user_id: str) -> Account:
 
 
 async def _page(
-    *, error: BadInput | Conflict | None = None, email: str = "", admin: bool = False, link: str = "", invited: str = ""
+    *,
+    error: BadInput | Conflict | None = None,
+    email: str = "",
+    admin: bool = False,
+    link: str = "",
+    invited: Account | None = None,
+    link_days: int = 0,
 ) -> str:
     services = hub()
     owned = await services.sessions.list_all()
@@ -114,4 +121,5 @@ async def _page(
         admin=admin,
         link=link,
         invited=invited,
+        link_days=link_days,
     )

@@ -68,7 +68,7 @@ def homes_of(account: Account) -> Homes:
     if not hub().settings.reaches_home(guest=account.guest):
         raise Conflict(
             "On this Hub your files are in your sessions alone: uploads and the Files page do not reach them. "
-            "In VisiData, o opens an address of the web, and Ctrl-S saves into the session."
+            "In VisiData, o opens an address of the web, and Ctrl+S saves into the session."
         )
     return hub().homes
 

@@ -39,6 +39,11 @@ def test_rows_that_cannot_be_counted_are_missing_all_the_same() -> None:
     assert losses(facts) == ["a may not be all that is in its file (1 row): loading was stopped"]
 
 
+def test_a_file_that_was_not_opened_is_said_to_be_lost_whole() -> None:
+    facts = Facts("a.xlsx", unloaded=(Unloaded("a", 0, None, "the file is encrypted"),))
+    assert losses(facts) == ["nothing of a is loaded: the file is encrypted"]
+
+
 def test_a_database_gets_rows_where_it_has_the_table() -> None:
     assert losses(Facts("a.sqlite", added_to=("t",))) == ["rows would be added to what is in the table t"]
 

@@ -31,7 +31,7 @@ async def test_no_page_offers_what_the_hub_cannot_do(elsewhere: Site) -> None:
     assert "data-upload" not in page
     assert "drop a file" not in page
     told = await browser.get("/files")
-    assert (told.status, "Ctrl-S" in told.text) == (409, True)
+    assert (told.status, "Ctrl+S" in told.text) == (409, True)
 
 
 async def test_programs_are_told_so_too_and_nothing_is_stored(elsewhere: Site) -> None:

@@ -476,6 +476,7 @@ async def test_a_token_is_shown_once_and_works_until_it_is_revoked(site: Site) -
 async def test_an_administrator_adds_a_person_and_hands_them_a_link(site: Site) -> None:
     _, admin = await site.person("ada@example.org", admin=True)
     made = await admin.post("/admin/users", {"email": "Bob@example.org"})
+    assert "within 7 days. They choose a password when they use it." in made.text
     browser = site.browser()
     assert (await browser.post(path_of(made.text), {})).status == 303
     assert await who(browser) == "bob@example.org"

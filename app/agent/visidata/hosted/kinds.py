@@ -112,7 +112,7 @@ def plan(name: str, extension: str, kind: str) -> Plan:
     if kind == "ole" and claim not in ("xlsx", "xlsb", "ods"):
         return Plan()
     if kind in ("encrypted", "ole"):  # These three are zip archives, unless they are wrapped to be encrypted.
-        return Plan(problem="encrypted: save it without a password in the program that made it")
+        return Plan(problem="the file is encrypted: remove its password in the program that made it")
     if kind == "damaged":
         return Plan(problem="damaged or cut off: get the file again") if claim in _BINARY else Plan()
     if claim == "zip" and kind in ("xlsx", "xlsb", "ods"):

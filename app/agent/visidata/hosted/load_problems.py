@@ -91,7 +91,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, PermissionError):
         return "not loaded: you may not read this file"
     if "workbook is encrypted" in text.lower():
-        return "encrypted: save it without a password in the program that made it"
+        return "the file is encrypted: remove its password in the program that made it"
     if isinstance(error, ExpectedException):
         return f"not loaded: {text}"
     if isinstance(error, EOFError):

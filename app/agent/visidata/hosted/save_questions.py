@@ -85,6 +85,8 @@ def clip(name: str) -> str:
 
 
 def _unloaded(one: Unloaded) -> str:
+    if not one.loaded:
+        return f"nothing of {one.sheet} is loaded: {one.why}"
     if one.total is None or one.total <= one.loaded:
         return f"{one.sheet} may not be all that is in its file ({_count(one.loaded, 'row')}): {one.why}"
     missing = _count(one.total - one.loaded, "row")
