@@ -603,6 +603,12 @@ async def test_plugins_are_loaded_and_a_session_that_is_stopped_at_once_does_not
         await client.type("gqy")
         assert (await agent.ending())["reason"] == "quit"
     assert not list((home / ".cache/visidata-hub").glob("trial-*"))
+    (again := folder / "again").mkdir()
+    async with start(again, home, "cities.csv") as agent:
+        await (await agent.client()).see("Köln", "a plugin of mine")
+        await agent.stop()
+        assert (await agent.ending())["reason"] == "stopped"
+    assert not list((home / ".cache/visidata-hub").glob("trial-*"))
 
 
 @pytest.mark.parametrize("file", [".visidatarc", ".config/visidata/config.py"])

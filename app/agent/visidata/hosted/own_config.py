@@ -25,6 +25,8 @@ from visidata import (  # type: ignore[import-not-found]  # It is in the session
     vd,
 )
 
+from . import save_stop
+
 PATIENCE = 30  # Seconds that the configuration may take to load.
 TRIAL = 1.0  # Seconds of the first screen after which it has not ended VisiData.
 FOLDER = Path.home() / ".cache/visidata-hub"
@@ -72,6 +74,7 @@ def mainloop(vd, scr):  # type: ignore[no-untyped-def]
     timer = threading.Timer(TRIAL, _end_trial)
     timer.daemon = True
     timer.start()
+    save_stop.AT_HANGUP.append(_end_trial)  # A session that is stopped here was not ended by its configuration.
     try:
         result = _mainloop(vd, scr)
     except (Exception, SystemExit):

@@ -18,6 +18,7 @@ from pathlib import Path
 from .save_draft import Draft
 
 _HANDLED = b"\xff"  # No signal has this number.
+AT_HANGUP: list[Callable[[], None]] = []  # Called before a hangup ends this process.
 GIVEN_UP = "The save of"  # `app.agent.endings` knows the sentence by its beginning.
 
 
@@ -137,6 +138,9 @@ def die(words: str = "") -> None:
 
     `words` are left on the terminal, for the user and for the agent, which records them.
     """
+    for call in AT_HANGUP:
+        with contextlib.suppress(Exception):
+            call()
     with contextlib.suppress(Exception):
         if words and os.isatty(1):
             os.write(1, b"\x1b[?1049l\r\n" + words.encode(errors="replace") + b"\r\n")
