@@ -26,7 +26,11 @@ def warm(name: str, phase: Phase = Phase.RUNNING, *, age: float = 60, like: str 
 
 
 def plan(*there: Warm, count: int = 2, known_for: float = LONG, in_want: bool = False) -> Plan:
-    return pool.plan([(one, known_for) for one in there], "ours", count, now=NOW, patience=60, in_want=in_want)
+    return plan_timed([(one, known_for) for one in there], count, in_want)
+
+
+def plan_timed(there: list[tuple[Warm, float]], count: int = 2, in_want: bool = False) -> Plan:
+    return pool.plan(there, "ours", count, now=NOW, patience=60, scheduling=600, in_want=in_want)
 
 
 def outcome(plan: Plan) -> tuple[list[str], int]:
@@ -59,6 +63,23 @@ def test_what_is_missing_is_made_and_what_is_of_no_use_goes(
     there: tuple[Warm, ...], drop: list[str], make: int
 ) -> None:
     assert outcome(plan(*there)) == (drop, make)
+
+
+def test_the_time_to_get_ready_counts_once_the_cluster_has_a_place_for_it() -> None:
+    clock = pool.Clock()
+    waiting, starting = warm("a", Phase.PENDING, waits=True), warm("a", Phase.PENDING)
+    assert plan_timed(clock.read([waiting], 0.0), 1).drop == ()
+    assert plan_timed(clock.read([waiting], 500.0), 1).drop == (), "a machine for it is being added"
+    assert plan_timed(clock.read([starting], 510.0), 1).drop == (), "it has just begun"
+    assert plan_timed(clock.read([starting], 569.0), 1).drop == ()
+    assert plan_timed(clock.read([starting], 571.0), 1).broken == (starting,)
+
+
+def test_one_that_waits_too_long_for_the_cluster_is_given_up() -> None:
+    clock = pool.Clock()
+    waiting = warm("a", Phase.PENDING, waits=True)
+    clock.read([waiting], 0.0)
+    assert plan_timed(clock.read([waiting], 601.0), 1).broken == (waiting,)
 
 
 def test_one_that_is_on_its_way_is_waited_for_but_not_for_ever() -> None:

@@ -6,7 +6,7 @@ should be.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -70,6 +70,19 @@ def is_ready(warm: Warm, pool: str) -> bool:
     return warm.phase is Phase.RUNNING and warm.pool == pool and not warm.going
 
 
+class Clock:
+    """How long this replica has known each pod in its present part: waiting for the cluster, or getting ready and after."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[str, bool], float] = {}  # By UID and `waits`.
+
+    def read(self, there: Iterable[Warm], now: float) -> list[tuple[Warm, float]]:
+        """Each pod with its seconds. Forgets pods that are not among them."""
+        since = [(warm, self._since.get((warm.uid, warm.waits), now)) for warm in there]
+        self._since = {(warm.uid, warm.waits): began for warm, began in since}
+        return [(warm, now - began) for warm, began in since]
+
+
 def plan(
     there: Collection[tuple[Warm, float]],
     pool: str,
@@ -78,11 +91,11 @@ def plan(
     now: datetime,
     patience: float,
     in_want: bool,
-    scheduling: float = 0.0,
+    scheduling: float,
 ) -> Plan:
-    """What brings the pods that are there (each with the seconds that this replica has known it) to `count`.
+    """What brings the pods that are there (each with its seconds by `Clock`) to `count`.
 
-    `patience`: seconds that one may take to get ready, and `scheduling` while it waits for the cluster. `in_want`: a
+    `patience`: seconds that one may take to get ready; `scheduling`: seconds that it may wait for the cluster before. `in_want`: a
     person's pod finds no room, which goes before: one of these is given up for it.
     """
     staying = [(warm, known_for) for warm, known_for in there if not warm.going]
@@ -91,7 +104,7 @@ def plan(
         warm
         for warm, known_for in fitting
         if warm.phase is Phase.ENDED
-        or (warm.phase is Phase.PENDING and known_for > (max(patience, scheduling) if warm.waits else patience))
+        or (warm.phase is Phase.PENDING and known_for > (scheduling if warm.waits else patience))
     ]
     drop = [warm for warm, _ in staying if warm.pool != pool or warm.crowded or warm in broken]
     crowded = in_want or any(warm.crowded for warm in drop)

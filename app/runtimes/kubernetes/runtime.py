@@ -80,7 +80,7 @@ class KubernetesRuntime:
         self._following = False
         self._pool = manifests.pool(settings, pod_template, installation=installation)
         self._offered: dict[str, float] = {}  # Warm pods by UID, and when a run was told to take them.
-        self._warm_since: dict[str, float] = {}  # By UID, when this replica first knew of a warm pod.
+        self._warm_clock = pool.Clock()
         self._no_more_until = 0.0  # Until when no pod is made to be kept warm, since there was no room.
         self._once_ready: set[str] = set()  # UIDs of warm pods that were ready at some time.
         self._trouble = ""  # Why the last one could not be made or did not get ready.
@@ -221,8 +221,7 @@ class KubernetesRuntime:
         if self._informer.synced_at is None:
             return
         now = time.monotonic()
-        there = [(warm, now - self._warm_since.setdefault(warm.uid, now)) for warm in self._known.warm()]
-        self._warm_since = {warm.uid: self._warm_since[warm.uid] for warm, _ in there}
+        there = self._warm_clock.read(self._known.warm(), now)
         plan = pool.plan(
             there,
             self._pool,
