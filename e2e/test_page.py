@@ -785,7 +785,7 @@ async def test_a_part_of_the_page_that_never_arrives_is_told_with_a_way_on(
     await page.goto(f"{url}/sessions/{session_id}")
     panel = page.locator("#panel")
     await expect(panel).to_contain_text("The terminal could not be loaded")
-    await expect(panel).to_contain_text("The session itself goes on.")
+    await expect(panel).to_contain_text("The session itself continues.")
     await page.unroute(missing)
     await panel.get_by_role("link", name="Load it again").click()
     await Terminal(page).is_connected()

@@ -85,7 +85,7 @@ if (list) {
   const tell = (news) => {
     if (news.html !== undefined) htmx.swap({ sourceElement: list, target: list, text: news.html, swap: "innerMorph swapEmpty:false" });
     if (news.login && document.querySelector("#uploads progress")) {
-      notice("Your login has ended. Log in again in another tab, so that what is being uploaded here can go on.", "error");
+      notice("Your login has ended. Log in again in another tab, so that the uploads here can continue.", "error");
     } else if (news.login) location.reload();
     if (news.trouble !== undefined) {
       offline.textContent = news.trouble;

@@ -223,7 +223,7 @@ class Accounts:
         if account.has_password and not (login and login.may_set_password):
             rows = await Row.raw("SELECT password_hash FROM users WHERE id = {}", account.id)
             if not rows or not await self._verify(rows[0]["password_hash"], current or ""):
-                raise BadInput("That is not your present password.", field="current")
+                raise BadInput("That is not your current password.", field="current")
         digest = await self._hash(password)
         await Row.raw('DELETE FROM login_links WHERE "user" = {}', account.id)
         rows = await Row.raw(

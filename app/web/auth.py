@@ -132,7 +132,7 @@ async def link_use(token: str) -> ResponseReturnValue:
     elif account.has_password:
         await flash(
             "You are logged in. Forgotten your password? For 15 minutes you can set a new one on your account's page without "
-            "the present one.",
+            "the current one.",
             "info",
         )
     else:

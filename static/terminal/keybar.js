@@ -85,7 +85,7 @@ export function keyBar(screen, { may, commands, paste }) {
     if (!text || !may()) return;
     const enter = event.submitter?.id === "compose-enter";
     close();
-    // Until it has got somewhere it stays: whoever then cancels has not written it in vain.
+    // Until it has got somewhere it stays, so that a cancelled text is not lost.
     if (paste(text, () => (field.value = "")) && enter) press("Enter");
   });
   byId("compose-close").addEventListener("click", close);

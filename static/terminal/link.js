@@ -1,4 +1,4 @@
-/** The WebSocket to the Hub (hub.tty.v1): acknowledgements, pings, and finding out that nobody is there any more. */
+/** The WebSocket to the Hub (hub.tty.v1): acknowledgements, pings, and detection of a dead connection. */
 
 import { page } from "./words.js";
 
@@ -32,7 +32,7 @@ export class Connection {
     this.#on = on;
     const url = new URL(`/sessions/${encodeURIComponent(page.dataset.session)}/tty`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    // A window nobody looks at does not decide the size.
+    // A hidden window does not decide the size.
     if (size) url.search = new URLSearchParams(size);
     url.searchParams.set("login", page.dataset.login);
     if (page.dataset.watch === "yes") url.searchParams.set("watch", "1");
@@ -46,7 +46,7 @@ export class Connection {
   }
 
   keys(bytes) {
-    // A dead line shows first when somebody types into it.
+    // A dead connection shows first when a key is sent.
     this.#typed = performance.now();
     if (this.#typed - this.#heard > ANSWER) this.ping();
     for (let at = 0; at < bytes.length; at += MESSAGE) this.#socket.send(bytes.subarray(at, at + MESSAGE));
@@ -103,14 +103,14 @@ export class Connection {
     });
   }
 
-  /** Ask whether anybody is there; the answer also tells the round trip. */
+  /** Ask whether the Hub answers; the answer also gives the round trip. */
   ping() {
     // One at a time: the answer to the first would be measured from the second.
     if (this.#unanswered || this.#socket?.readyState !== WebSocket.OPEN) return;
     const asked = (this.#pinged = performance.now());
     this.#send({ type: "ping" });
     this.#unanswered = setTimeout(() => {
-      // Whatever was heard since says that somebody is there; where the answer lies behind much output, we ask again.
+      // Any message since then shows that the Hub is there. Where the answer waits behind much output, ask again.
       if (this.#heard < asked) this.#on.silent((this.silent = true));
       else this.#unanswered = null;
     }, ANSWER);
@@ -118,7 +118,7 @@ export class Connection {
 
   #check() {
     const now = performance.now();
-    // By the ping and not by the clock: in a tab that nobody sees, timers come once a minute.
+    // By the ping and not by the clock: in a hidden tab, timers come once a minute.
     if (this.#unanswered && this.#heard < this.#pinged && now - this.#pinged > SILENCE) this.close(1006, "");
     else if (now - this.#pinged >= PING_EVERY) this.ping();
   }

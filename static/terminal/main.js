@@ -1,5 +1,5 @@
 /**
- * The terminal page: what it shows when, what it does next, and who of the other modules is told.
+ * The terminal page: its states, what it shows in each, and the calls to the other modules.
  *
  * `screen` draws (xterm.js), `link` carries (one WebSocket), `words` speaks, `settings` knows how it is to look. All that
  * can wait until the screen is there (pasting, the palette, the menus, the key bar, files) is `tools`. Nothing that comes
@@ -49,7 +49,7 @@ function claim() {
   if (!screen?.claim() && driving() && !decides) connection.resize(screen.size.cols, screen.size.rows);
 }
 
-/** Whether keys go anywhere; where they do not, the person is told. */
+/** Whether keys are sent; where they are not, the page says so. */
 function may(what) {
   if (driving()) return true;
   screenEvents.unsent(what);
@@ -272,7 +272,7 @@ function ended({ state, reason_text: reason, detail }) {
   show("ended", failed ? "Failed" : "Stopped", failed ? "bad" : "");
   byId("stop").hidden = true;
   setTitle("");
-  showPanel(failed ? "This session could not go on" : "This session is stopped", `${reason} ${detail}`, { start: true });
+  showPanel(failed ? "This session failed" : "This session is stopped", `${reason} ${detail}`, { start: true });
   byId("panel").focus(); // And not the button: an Enter that was still meant for VisiData would start it again.
 }
 
@@ -280,7 +280,7 @@ function loggedOut() {
   show("logged-out", "Logged out", "bad");
   byId("stop").hidden = true;
   byId("login").href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
-  showPanel("You were logged out", "The session itself goes on. Log in to come back to it.", { login: true });
+  showPanel("You were logged out", "The session itself continues. Log in to come back to it.", { login: true });
   byId("login").focus();
 }
 
@@ -291,7 +291,7 @@ function otherLogin() {
   byId("again").hidden = false;
   showPanel(
     "Another person is logged in",
-    "This page was made for another login than this browser has now, so nothing is sent from here. The session itself goes on. " +
+    "This page was made for another login than this browser has now, so nothing is sent from here. The session itself continues. " +
       "Log out and log in as yourself to come back to it.",
   );
   byId("panel").focus();
@@ -384,7 +384,7 @@ function tools({ ahead = false } = {}) {
   return loading.catch(() => {
     loading = undefined;
     const again = { action: "Load the page again", run: () => location.reload(), tone: "warn" };
-    if (!ahead) toast("A part of this page did not arrive. The session goes on.", again);
+    if (!ahead) toast("A part of this page did not arrive. The session continues.", again);
     return new Promise(() => {});
   });
 }

@@ -69,7 +69,7 @@ export class Screen {
     return this.term.modes.mouseTrackingMode !== "none";
   }
 
-  /** Colours, font and size anew; a change of size is a change of columns too. */
+  /** Set colours, font and size again; a change of size changes the columns too. */
   restyle(look) {
     this.#look = look;
     Object.assign(this.term.options, optionsOf(look));
@@ -292,7 +292,7 @@ export class Screen {
 
   /**
    * A keyboard on the screen inserts text. All but what it composes, and single characters, is no typing: a piece of the
-   * clipboard, a word that it proposes, something dragged here. What that would do as commands nobody has asked for.
+   * clipboard, a word that it proposes, something dragged here. The person did not ask for what that would do as commands.
    */
   #inserted(event) {
     this.on.unsent(); // xterm.js tells of keys only.

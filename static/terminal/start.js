@@ -44,7 +44,7 @@
     const count = tried();
     if (count >= MOST) {
       tried(0);
-      say("The terminal could not be loaded", "A part of this page did not arrive. The session itself goes on.", true);
+      say("The terminal could not be loaded", "A part of this page did not arrive. The session itself continues.", true);
       return;
     }
     tried(count + 1);

@@ -10,7 +10,7 @@ const touch = matchMedia("(pointer: coarse)");
 export function backToTerminal() {
   const keys = byId("screen").querySelector("textarea");
   if (!keys || document.querySelector("dialog[open], :popover-open")) return;
-  // Whoever has tapped a button on a phone does not want its keyboard over the screen; a tap on the screen brings it.
+  // After a tap on a button of a phone its keyboard must not cover the screen; a tap on the screen opens it.
   if (touch.matches && !document.activeElement?.matches("textarea, input")) keys.inputMode = "none";
   keys.focus({ preventScroll: true });
 }
@@ -82,7 +82,7 @@ export function toast(text, { tone = "", action, run, seconds = action ? 12 : 4 
 }
 
 export function setTitle(text) {
-  // The program's words: no control or direction characters, and not for ever.
+  // The program's words: no control or direction characters, and a bounded length.
   const clean = [...text.replace(/[\p{C}\u2028\u2029]/gu, "")].slice(0, 80).join("");
   document.title = clean && clean !== name ? `${clean} · ${name}` : `${name} · VisiData Hub`;
 }

@@ -78,7 +78,7 @@ async def test_a_login_by_link_sets_a_new_password_without_the_old_one_for_15_mi
     assert (await accounts.log_in("bob@example.org", "other plain words")).id == person.id
     again = await accounts.logins.get(login.id)
     assert again is not None
-    with pytest.raises(BadInput, match="present password"):
+    with pytest.raises(BadInput, match="current password"):
         await accounts.set_password(changed, "third plain words", current=None, login=again[0])
 
 
@@ -90,7 +90,7 @@ async def test_after_15_minutes_and_for_other_logins_the_old_password_is_asked_f
     for login in (link, other):
         found = await accounts.logins.get(login.id)
         assert found is not None
-        with pytest.raises(BadInput, match="present password"):
+        with pytest.raises(BadInput, match="current password"):
             await accounts.set_password(person, "other plain words", current=None, login=found[0])
 
 

@@ -157,7 +157,7 @@ async def test_deleting_asks_first_and_then_deletes(site: Site) -> None:
     name = ODD_NAMES[0]
     await upload(ada, name)
     path = f"/files/delete/{quote(name)}"
-    assert "cannot be brought back" in (await ada.get(path)).text
+    assert "This cannot be undone" in (await ada.get(path)).text
     fragment = (await ada.get(path, htmx=True)).text
     assert "<html" not in fragment
     assert f'action="{path}"' in fragment

@@ -168,7 +168,7 @@ async def test_of_a_link_that_is_used_twice_at_once_one_gets_in(site: Site, outb
 
 
 async def test_the_first_administrator_is_made_once_and_mistakes_use_nothing_up(site: Site) -> None:
-    assert "Nobody has an account here yet" in (await site.browser().get("/login")).text
+    assert "There are no accounts yet" in (await site.browser().get("/login")).text
     path = path_of(await site.hub.accounts.make_link(None))
     opened = await site.browser().get(path)
     assert "The first administrator" in opened.text
@@ -183,7 +183,7 @@ async def test_the_first_administrator_is_made_once_and_mistakes_use_nothing_up(
     assert (await site.browser().get(path)).status == 410
     admin = await site.browser().post("/login", form)
     assert admin.status == 303
-    assert "Nobody has an account" not in (await site.browser().get("/login")).text
+    assert "There are no accounts" not in (await site.browser().get("/login")).text
 
 
 async def test_logging_out_ends_the_login_and_leaves_the_sessions(site: Site) -> None:
@@ -212,7 +212,7 @@ async def test_a_new_password_ends_all_logins_but_this_one(site: Site) -> None:
     there = await site.browser().log_in(ada)
     wrong = await here.post("/account/password", {"current": "wrong", "password": "other plain words"})
     assert wrong.status == 422
-    assert "not your present password" in wrong.text
+    assert "not your current password" in wrong.text
     short = await here.post("/account/password", {"current": PASSWORD, "password": "short"})
     assert short.status == 422
     assert await who(there) == "ada@example.org"

@@ -172,7 +172,7 @@ async def test_a_folder_that_is_too_long_to_list_says_so(site: Site) -> None:
     for number in range(1001):
         (home / f"{number}.csv").touch()
     page = (await ada.get("/files")).text
-    assert "This folder holds more than is shown here" in page
+    assert "This folder has more entries than are shown" in page
     program = await site.program(account)
     answer = await program.get("/api/v1/files/")
     assert (len(answer.json), answer.headers["Hub-Cut"]) == (1000, "true")
