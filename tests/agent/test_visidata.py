@@ -646,7 +646,7 @@ async def test_a_changed_table_of_a_database_is_saved_to_it(folder: Path, home: 
     shutil.copy(CASES / "odd-tables.sqlite", home / "odd.sqlite")
     async with start(folder, home, "odd.sqlite") as agent:
         client = await agent.client()
-        await client.see("plain", "norowid", '"odd" %s')
+        await client.see("plain", "5 tables")  # Later names may be cut to the width of the first.
         await client.type("\r")
         await client.see("not a day")
         await client.type("l" + "enew\r")
