@@ -68,8 +68,10 @@ async def test_a_guest_tries_it_and_everything_goes_when_they_leave(url: str, br
     await terminal.sees("species", "Adelie")
     address = page.url
     cookies = await page.context.cookies()
+    left_open = page
 
-    await page.get_by_role("link", name="Sessions").first.click()
+    page = await page.context.new_page()
+    await page.goto(f"{url}/sessions")
     await page.get_by_role("link", name="Leave").click()
     await expect(page.get_by_role("heading", name="Leave and delete everything?")).to_be_visible()
     await page.get_by_role("link", name="Stay").click()
@@ -77,6 +79,7 @@ async def test_a_guest_tries_it_and_everything_goes_when_they_leave(url: str, br
     await page.get_by_role("link", name="Leave").click()
     await page.get_by_role("button", name="Leave and delete everything").click()
     await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    await expect(left_open.locator("#panel")).to_contain_text("their sessions and files are deleted")
 
     # Not even the guest's own cookies lead back.
     again = await browse()

@@ -121,7 +121,9 @@ def set_up(app: Quart) -> None:
             return error.get_response()
         if isinstance(error, MethodNotAllowed) and _opens_a_form(error) and not wants_json():
             return go(page_of(request.path))
-        response = await answer(status, HTTPStatus(status).phrase, TEXTS.get(status, error.description or TEXTS[400]))
+        response = await answer(
+            status, HTTPStatus(status).phrase.capitalize(), TEXTS.get(status, error.description or TEXTS[400])
+        )
         if isinstance(error, MethodNotAllowed):
             response.allow.update(error.valid_methods or ())
         return response

@@ -280,7 +280,11 @@ function loggedOut() {
   show("logged-out", "Logged out", "bad");
   byId("stop").hidden = true;
   byId("login").href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
-  showPanel("You were logged out", "The session itself continues. Log in to come back to it.", { login: true });
+  const text =
+    page.dataset.guest === "yes"
+      ? "You were a guest here. When a guest leaves, their sessions and files are deleted."
+      : "The session itself continues. Log in to come back to it.";
+  showPanel("You were logged out", text, { login: true });
   byId("login").focus();
 }
 
