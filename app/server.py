@@ -49,7 +49,7 @@ async def serve(settings: Settings) -> int:
             say("\nStopping. Sessions go on, and are found again at the next start.")
 
     loop.add_signal_handler(signal.SIGTERM, leave, False)
-    loop.add_signal_handler(signal.SIGINT, leave, True)  # Whoever presses Ctrl-C waits for it.
+    loop.add_signal_handler(signal.SIGINT, leave, True)  # A user who presses Ctrl-C waits for the end.
     loop.set_exception_handler(_report)
 
     starting = asyncio.create_task(app.startup(), name="start")
@@ -71,7 +71,7 @@ async def serve(settings: Settings) -> int:
     await within(hurry, settings.linger.total_seconds())
     await app.extensions["let_go"]()
     server.should_exit = True
-    # Whoever takes nothing, and whatever does not answer, is cut off with the process: no error, and nobody's news.
+    # Connections that do not end in time are cut with the process. That is no error and is not logged.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     loop.set_exception_handler(lambda _loop, _context: None)
     await asyncio.wait({running}, timeout=HELD_UP)
@@ -110,7 +110,7 @@ def config(app: Quart, settings: Settings) -> uvicorn.Config:
 
 
 def _bind(address: str) -> socket.socket:
-    """The address, taken before anything else is started. Raises SettingsError where somebody else has it."""
+    """Bind the address before anything else is started. Raises SettingsError where another process has it."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -141,7 +141,7 @@ async def _accepts(address: str) -> None:
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what goes wrong where nobody waits for it; that somebody was cut off when the Hub stops is not wrong."""
+    """Log exceptions that no task handles, except cancellations when the Hub stops."""
     if not isinstance(context.get("exception"), asyncio.CancelledError):
         loop.default_exception_handler(context)
 
@@ -149,7 +149,7 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 def _be_gone_in(seconds: float) -> None:
     """End this process then, whatever holds it: a thread on a dead disk, a database that does not answer.
 
-    What it has not done by then is lost by nobody: leases run out, and what is in the database stays there.
+    Unfinished work is not lost: leases expire, and another replica or the next Hub continues it.
     """
 
     def go() -> None:

@@ -148,11 +148,11 @@ class Settings:
 
     bind: str = _option(_bind, "127.0.0.1:8000", "Where the Hub listens.")
     public_url: str = _option(_url, "", "The address people use; default: http:// and HUB_BIND.")
-    trusted_proxies: int = _option(_count, 0, "How many proxies in front add X-Forwarded-For (0: none is believed).")
+    trusted_proxies: int = _option(_count, 0, "Number of trusted proxies that set X-Forwarded-For (0: ignore it).")
     linger: timedelta = _option(
         _duration,
         timedelta(seconds=2),
-        "How long SIGTERM lets the Hub go on serving, so that load balancers find out; it is gone 8 s later at most.",
+        "How long the Hub still serves after SIGTERM, so that load balancers notice; it ends within 8 s after that.",
     )
     data_dir: Path = _option(
         _path, lambda: Path("data").absolute(), "Homes, runs, the secret key, the private Postgres."
@@ -202,7 +202,9 @@ class Settings:
         _count, 0, "Most starts in a minute, over all users, where a cluster is to be spared; 0: any number."
     )
     warm_runs: int = _option(
-        _count, 0, "Runs that are kept ready for whoever needs no volume, so that they start at once (Kubernetes only)."
+        _count,
+        0,
+        "Runs that are kept ready for sessions without a volume, so that these start at once (Kubernetes only).",
     )
     max_upload: int = _option(_size, 10**9, "Largest file that may be uploaded.")
     session_python: Path = _option(

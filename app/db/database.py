@@ -68,7 +68,7 @@ class Database:
             table._meta.db = self.engine
 
     async def watch(self) -> None:
-        """Bring the private Postgres back whenever it has died, for ever. Nothing to do where there is another."""
+        """Restart the private Postgres whenever it has died, indefinitely. Does nothing with a Postgres of the operator's."""
         if self.private is None:
             await asyncio.Event().wait()
             return

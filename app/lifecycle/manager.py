@@ -102,9 +102,9 @@ class Manager:
             self._tasks.keep("keep warm", self._keep_warm)
 
     async def hand_over(self) -> None:
-        """Take no more work and give the leases back, so that other replicas go on with it at once. Idempotent.
+        """Take no more work and release the leases, so that other replicas continue it at once. Idempotent.
 
-        Those who look on here still hear of every change, until `close`. Runs go on.
+        Viewers here still get every change, until `close`. Runs continue.
         """
         if self._leaving:
             return
@@ -184,7 +184,7 @@ class Manager:
                     await self.sweeper.survey()
                     live = await queries.live_runs(timedelta(0))
                     changed |= {run: self.seen.get(run) for run in live if run in self.seen or not self.sweeper.held}
-                if changed and await queries.poke(changed):
+                if changed and await queries.requeue_runs(changed):
                     self.wake()
             except BaseException:
                 self._changed = changed | self._changed  # Not told, so not forgotten.
@@ -253,13 +253,13 @@ class Manager:
         finally:
             # Work that is broken off since the replica leaves has not failed: `hand_over` gives its lease back.
             if not self._leaving:
-                with contextlib.suppress(Exception):  # What cannot be given back is taken up again as let fall.
+                with contextlib.suppress(Exception):  # A lease that cannot be released is taken again by `take_due`.
                     await queries.release(session, self.replica, again_in=again, failed=failed)
             self._working.discard(session.id)
             self.wake()
 
     async def _step(self, session: Session) -> timedelta | None:
-        """Do what `decide` says. Gives how long until the session has to be looked at again, if at all."""
+        """Do what `decide` says. Returns the time until the session must be checked again; None if it need not be."""
         run = session.run
         seen = self.seen.get(run)
         to_launch = (session.wanted, session.state, session.run_uid) == (Wanted.RUNNING, State.STARTING, None)
@@ -291,7 +291,7 @@ class Manager:
                     _record("stopping", session, session.wanted_reason)
                 grace = self.settings.stop_grace.total_seconds()
                 await self.runtime.stop(run, seen.uid if seen else session.run_uid or None, grace)
-                # The end itself is seen by `observe`; this is for when it does not come. What nobody has seen has none.
+                # `observe` reports the end; this is the retry in case it does not. A run that was never seen has none.
                 return timedelta(seconds=0.5 if seen is None else grace + 2)
             case Do.MARK_STOPPED:
                 why = session.wanted_reason if session.wanted is Wanted.STOPPED else session.reason
@@ -323,7 +323,7 @@ class Manager:
     async def _take_warm(self, session: Session, spec: RunSpec) -> Observed | None:
         """A run that was kept warm, where there is one for this session; None where one is to be launched.
 
-        The choice is written down first, and whoever goes on with this start goes by it.
+        The choice is recorded first, so that another replica which continues this start makes the same one.
         """
         chosen = session.run_uid
         while True:
@@ -344,7 +344,7 @@ class Manager:
     async def _wait_for_start(self, session: Session, seen: Observed | None) -> timedelta | None:
         if session.state is not State.STARTING:
             return None
-        if self.runtime.away:  # A start may go on meanwhile, unseen: this time does not count.
+        if self.runtime.away:  # A start may continue unseen: this time does not count.
             await queries.restart_clock(session, self.replica)
             return START_LOOK
         if seen is not None and seen.waits != session.start_clock[1]:  # Another limit holds, counted from now on.
@@ -374,7 +374,7 @@ class Manager:
         return limit - (session.read_at - since)
 
     async def _give_up(self, session: Session) -> timedelta | None:
-        # What was heard last may be old: one direct look, before somebody's session fails for nothing.
+        # The last event may be old: look at the run directly before the session fails.
         seen = await self.runtime.look(session.run, session.run_uid)
         if seen is not None and seen.phase is Phase.RUNNING:
             await self._running(session, seen)
@@ -416,7 +416,7 @@ class Manager:
             if self._listed and await queries.hold("keep warm", self.replica, KEEP_WARM):
                 live, waiting = await queries.live_and_waiting()
                 count = self.settings.warm_runs
-                # Whoever waits goes first, and near the limit there is nobody for whom it would be kept.
+                # Queued sessions have priority; near the run limit a warm run could not be used anyway.
                 make = not waiting and live + count <= self.settings.max_runs
                 try:
                     await self.runtime.keep_warm(count, make=make)
@@ -541,13 +541,13 @@ class Manager:
         for user_id, why in await queries.expire_guests(self.settings.guest_lifetime):
             log.info("user %s removed: a guest %s", user_id, why)
         await queries.purge_logins()
-        for user_id in await queries.users_to_bury():
+        for user_id in await queries.users_to_purge():
             try:
                 await self.runtime.delete_home(str(user_id))
             except (RuntimeFailure, HubError, OSError):
                 log.exception("the home of user %s could not be deleted; trying again later", user_id)
                 continue  # One that cannot be deleted must not keep all others.
-            await queries.bury(user_id)
+            await queries.purge_user(user_id)
 
 
 def _record(what: str, session: Session, reason: Reason | None) -> None:

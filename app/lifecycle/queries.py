@@ -28,7 +28,8 @@ FULL_FOR = timedelta(minutes=1)  # After no try has failed for this long, as man
 async def take_due(replica: str, most: int, lease: timedelta, working: Collection[str] = ()) -> list[Session]:
     """Lease up to `most` sessions that are due, or whose lease ran out with its work undone.
 
-    What this replica has leased and is not `working` on (ids) it has let fall, as when Postgres went away in between.
+    So are sessions that this replica has leased and is not `working` on (ids): Postgres was away when they should have been
+    released.
     """
     rows = await Row.raw(
         """UPDATE sessions SET lease_by = {}, lease_until = now() + {}::interval, due_at = NULL
@@ -72,11 +73,10 @@ async def release_all(replica: str) -> None:
     await Duty.raw("DELETE FROM duties WHERE replica = {}", replica)
 
 
-async def poke(seen: Mapping[RunId, Observed | None]) -> bool:
-    """This is what is seen of these runs (None: nothing). Whether a manager is to look at any of their sessions.
+async def requeue_runs(seen: Mapping[RunId, Observed | None]) -> bool:
+    """Make the sessions of these runs due, given what is seen of each run (None: nothing). Returns whether any is.
 
-    A session whose row says the same already is left alone: every replica hears of every change, and all but the first
-    have nothing to do.
+    A session whose row says the same already is skipped: every replica sees every change, and the first one has recorded it.
     """
     rows = await Row.raw(
         """UPDATE sessions SET due_at = now()
@@ -150,7 +150,7 @@ async def admit(max_runs: int, per_minute: int = 0) -> list[Session]:
 
 
 async def put_back(session: Session, replica: str, *, detail: str) -> None:
-    """The runtime has no room for it: it waits again, in the place that it had. One that is to stop is not to wait."""
+    """The runtime has no room for it: requeue it at its old position."""
     await Row.raw(
         """UPDATE sessions SET state = 'queued', put_back_at = now(), detail = {}, launched_at = NULL, run_uid = NULL,
              address = NULL, credential = NULL
@@ -380,7 +380,7 @@ async def purge_logins() -> None:
     )
 
 
-async def users_to_bury() -> list[UUID]:
+async def users_to_purge() -> list[UUID]:
     """Users who go and have no session left."""
     rows = await Row.raw(
         """SELECT id FROM users u WHERE deleted_at IS NOT NULL
@@ -389,7 +389,7 @@ async def users_to_bury() -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-async def bury(user_id: UUID) -> None:
+async def purge_user(user_id: UUID) -> None:
     await Row.raw("DELETE FROM users WHERE id = {} AND deleted_at IS NOT NULL", user_id)
 
 

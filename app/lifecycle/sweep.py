@@ -98,7 +98,7 @@ class Sweeper:
                 if failure.retry:
                     break  # The runtime does not answer at the moment.
         missing = [run for run in await queries.live_runs(timedelta(seconds=grace)) if run not in self._seen()]
-        if missing and await queries.poke(dict.fromkeys(missing)):
+        if missing and await queries.requeue_runs(dict.fromkeys(missing)):
             self._wake()
 
     async def _end(self, run: RunId, seen: Observed) -> None:

@@ -87,27 +87,27 @@ def at(session: Session, address: str) -> Observed:
 async def test_only_news_make_a_manager_look_at_a_session(starting: Session) -> None:
     """Every replica hears of every change: what the row says already is no news."""
     (due,) = [starting]
-    assert await queries.poke({due.run: pending(due, "Looking for a machine")})
+    assert await queries.requeue_runs({due.run: pending(due, "Looking for a machine")})
     (due,) = await queries.take_due("one", 10, LEASE)
     await queries.note_progress(due, "one", uid="u1", detail="Looking for a machine")
-    assert not await queries.poke({due.run: pending(due, "Looking for a machine")})
-    assert await queries.poke({due.run: pending(due, "A machine was found")})
-    assert await queries.poke({due.run: at(due, "10.0.0.1:80")})
+    assert not await queries.requeue_runs({due.run: pending(due, "Looking for a machine")})
+    assert await queries.requeue_runs({due.run: pending(due, "A machine was found")})
+    assert await queries.requeue_runs({due.run: at(due, "10.0.0.1:80")})
     await queries.mark_running(due, "one", uid="u1", address="10.0.0.1:80")
-    assert not await queries.poke({due.run: pending(due, "Looking for a machine")}), "heard late"
-    assert not await queries.poke({due.run: at(due, "10.0.0.1:80")})
-    assert await queries.poke({due.run: at(due, "10.0.0.2:80")})
-    assert await queries.poke({due.run: Observed(due.run, Phase.ENDED, "u1", reason=Reason.QUIT)})
-    assert await queries.poke({due.run: None})
+    assert not await queries.requeue_runs({due.run: pending(due, "Looking for a machine")}), "heard late"
+    assert not await queries.requeue_runs({due.run: at(due, "10.0.0.1:80")})
+    assert await queries.requeue_runs({due.run: at(due, "10.0.0.2:80")})
+    assert await queries.requeue_runs({due.run: Observed(due.run, Phase.ENDED, "u1", reason=Reason.QUIT)})
+    assert await queries.requeue_runs({due.run: None})
     await queries.mark_ended(due, "one", state="stopped", reason=Reason.QUIT, detail="")
-    assert not await queries.poke({due.run: None})
+    assert not await queries.requeue_runs({due.run: None})
 
 
 async def test_many_changes_are_told_at_once_and_each_to_its_own_session(starting: Session) -> None:
     other = replace(starting, id="nobody")
     earlier = replace(starting, generation=0)
-    assert not await queries.poke({other.run: None, earlier.run: None})
-    assert await queries.poke({other.run: None, earlier.run: None, starting.run: None})
+    assert not await queries.requeue_runs({other.run: None, earlier.run: None})
+    assert await queries.requeue_runs({other.run: None, earlier.run: None, starting.run: None})
 
 
 async def test_what_a_replica_has_let_fall_it_takes_up_again_at_once(starting: Session) -> None:

@@ -61,7 +61,7 @@ class LocalRuntime:
         self.gotty = settings.gotty_path
         self.network = settings.session_network
         self.grace = settings.stop_grace.total_seconds()
-        self._poke = asyncio.Event()
+        self._observe_now = asyncio.Event()
         self._synced_at: float | None = None
 
     async def launch(self, spec: RunSpec) -> Observed:
@@ -84,7 +84,7 @@ class LocalRuntime:
             and time.monotonic() < deadline
         ):
             await asyncio.sleep(0.01)
-        self._poke.set()
+        self._observe_now.set()
         return seen or Observed(spec.run, Phase.ENDED, "", reason=Reason.LOST)
 
     async def look(self, run: RunId, uid: str | None = None) -> Observed | None:
@@ -101,7 +101,7 @@ class LocalRuntime:
                 self._end(folder, grace)
 
         await RUNTIME.run(HUB, end)
-        self._poke.set()
+        self._observe_now.set()
 
     def _end(self, folder: RunFolder, grace: float) -> None:
         """Signal the agent: nicely the first time, for good once `grace` has passed since. Raises OSError."""
@@ -140,8 +140,8 @@ class LocalRuntime:
         self._synced_at = time.monotonic()
         yield Snapshot(tuple(known.values()))
         while True:
-            await within(self._poke, POLL)
-            self._poke.clear()
+            await within(self._observe_now, POLL)
+            self._observe_now.clear()
             now = await RUNTIME.run(OBSERVER, self._look_at_all)
             self._synced_at = time.monotonic()
             for run, seen in now.items():
