@@ -296,6 +296,9 @@ async def test_stopping_a_session_that_nobody_used_or_that_is_over_asks_nothing(
     assert "is stopping" in (await ada.post(f"/sessions/{session_id}/stop", {}, htmx=True)).text
     await site.until_state(account.id, session_id, "stopped")
     assert "is stopping" in (await ada.post(f"/sessions/{session_id}/stop", {}, htmx=True)).text
+    assert "You stopped it." in (await ada.get("/sessions")).text
+    _, admin = await site.person("root@example.org", admin=True)
+    assert "Its owner stopped it." in (await admin.get("/admin")).text
 
 
 async def test_input_that_is_not_written_down_yet_counts_as_use(site: Site) -> None:
