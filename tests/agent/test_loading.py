@@ -445,3 +445,19 @@ async def test_text_pasted_with_carriage_returns_leaves_none_in_the_cells(folder
         await client.type("\x01\x0bpasted.csv\r")
         await until(lambda: (home / "pasted.csv").exists(), "it is saved")
     assert (home / "pasted.csv").read_bytes().count(b"\r") == 4  # Those of the csv's own line ends.
+
+
+def test_a_save_with_semicolons_sets_no_option_that_a_reload_meanwhile_would_find(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a;b\n1;2\n")
+    script = """
+import json
+from visidata import AttrDict, Column, Path, vd
+vd.loadConfigAndPlugins(AttrDict())
+sheet = vd.openSource("a.csv")
+vd.sync(sheet.ensureLoaded())
+before = len(vd._options["csv_delimiter"])
+sheet.addColumn(Column("set", getter=lambda column, row: len(vd._options["csv_delimiter"]) - before))
+vd.sync(vd.saveSheets(Path("a.csv"), sheet, confirm_overwrite=False))
+print(json.dumps(open("a.csv").read()))
+"""
+    assert run_script(tmp_path, script) == ["a;b;set\n1;2;0\n"]

@@ -128,12 +128,24 @@ def save_csv(vd, p, sheet):  # type: ignore[no-untyped-def]
     path = p.options._obj  # The path that a draft stands for.
     if not isinstance(shape, sniffing.CsvShape) or any(encodings.is_set(name, sheet, path) for name in names):
         return _save_csv(vd, p, sheet)
-    vd.options.set("csv_delimiter", shape.delimiter, path, cmdlog=False)
-    try:
-        return _save_csv(vd, p, sheet)
-    finally:
-        vd._options["csv_delimiter"].pop(vd._options.objname(path), None)
-        vd.options._cache.clear()
+    return _save_csv(vd, _Delimited(p, shape.delimiter), sheet)
+
+
+class _Delimited:
+    """A path, or its options, for a saver of csv. The option itself stays unset: a reload meanwhile would find it."""
+
+    def __init__(self, whole: Any, delimiter: str) -> None:
+        self._whole, self._delimiter = whole, delimiter
+
+    @property
+    def options(self) -> _Delimited:
+        return _Delimited(self._whole.options, self._delimiter)
+
+    def getall(self, prefix: str) -> dict[str, Any]:
+        return {**self._whole.getall(prefix), "delimiter": self._delimiter}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
 
 
 def open_xml_text(sheet, **kwargs):  # type: ignore[no-untyped-def]
