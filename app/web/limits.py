@@ -43,7 +43,7 @@ class Limit:
         return self.period / self.count
 
 
-# Every request counts against one of the first three. A person on a live page makes a twentieth of the first.
+# Every request counts by account, or by address where there is none. A person on a live page makes a twentieth of the first.
 ACCOUNT_REQUESTS = Limit("requests of an account", 1200, 60, "account")
 COOKIE_REQUESTS = Limit("requests with one login cookie", 1200, 60, "account")  # Before Postgres is asked whose it is.
 TOKEN_REQUESTS = Limit("requests with one API token", 1200, 60, "account")  # The same, of a token that has worked.
