@@ -266,6 +266,16 @@ async def test_the_first_screen_of_a_workbook_or_an_archive_never_takes_its_plac
         assert (home / name).read_bytes() == before
 
 
+async def test_a_file_that_could_not_be_opened_is_never_replaced_by_nothing(home: Path) -> None:
+    before = (Path(__file__).with_name("cases") / "encrypted.xlsx").read_bytes()
+    (home / "secret.xlsx").write_bytes(before)
+    async with session(home, "secret.xlsx", run="secret") as (_, screen):
+        await screen.shows("encrypted")
+        await save_as(screen, "secret.xlsx")
+        await screen.shows("secret.xlsx is not replaced")
+    assert (home / "secret.xlsx").read_bytes() == before
+
+
 async def test_a_file_is_taken_out_of_an_archive_whole_or_not_at_all(home: Path) -> None:
     with zipfile.ZipFile(home / "files.zip", "w") as archive:
         archive.writestr("good.csv", "new")

@@ -80,6 +80,11 @@ def index_refusal(name: str, tables: int, instead: str) -> str:
     )
 
 
+def unopened_refusal(name: str, problem: str) -> str:
+    """Why a sheet into which nothing could be loaded must not replace its own file."""
+    return f"{name} is not replaced: nothing of it is loaded. {problem[:1].upper()}{problem[1:]}"
+
+
 def clip(name: str) -> str:
     return name if len(name) <= _MAX_NAME else f"…{name[1 - _MAX_NAME :]}"
 

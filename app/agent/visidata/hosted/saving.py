@@ -75,7 +75,7 @@ def saveSheets(vd: Any, givenpath: Any, *vsheets: Any, confirm_overwrite: bool =
         return vd.warning("no save path given")
     if threads := vd.ensureLoaded([sheet for sheet in vsheets if sheet.rows is UNLOADED]):
         vd.sync(*threads)
-    _refuse_index(vd, givenpath, vsheets)
+    _refuse_replacing(vd, givenpath, vsheets)
     filetype, saver = _find_saver(vd, givenpath, vsheets)
     vd.clearCaches()
     if _is_stream(givenpath):
@@ -196,12 +196,15 @@ def _find_saver(vd: Any, path: Any, sheets: Sequence[Any]) -> tuple[str, Callabl
     return default, saver
 
 
-def _refuse_index(vd: Any, path: Any, sheets: Sequence[Any]) -> None:
-    """A container is never replaced by the list of its parts."""
+def _refuse_replacing(vd: Any, path: Any, sheets: Sequence[Any]) -> None:
+    """Refuse to replace a container by the list of its parts, and a file by a sheet into which nothing of it could be loaded."""
     target = SystemPath(os.path.realpath(path))
     for sheet in sheets:
         if load_records.is_index(sheet) and load_records.source_path(sheet) == target:
             vd.fail(save_questions.index_refusal(path.name, len(sheet.rows), save_names.of_index(sheet)))
+        problem = load_records.load_problem(sheet)
+        if problem and not sheet.nRows and load_records.source_path(sheet) == target:
+            vd.fail(save_questions.unopened_refusal(path.name, problem))
 
 
 def _jobs_for_folder(folder: Any, sheets: Sequence[Any], filetype: str) -> list[Job]:
