@@ -129,4 +129,4 @@ class Logins:
 
 def _note(ended: list[Mapping[str, Any]], why: Why) -> None:
     for row in ended:
-        log.info("login %s: user %s logged out: %s", row["id"], row["owner"], why.value)
+        log.info("login %s of user %s ended: %s", row["id"], row["owner"], why.value)

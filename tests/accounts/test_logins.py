@@ -232,7 +232,7 @@ async def test_log_ins_log_outs_and_removals_are_one_line_each_with_ids_and_reas
     await accounts.leave(person.id, "by administrator 7")
     assert [record.getMessage() for record in caplog.records] == [
         f"login {login.id}: user {person.id} logged in (link)",
-        f"login {login.id}: user {person.id} logged out: logged out",
+        f"login {login.id} of user {person.id} ended: logged out",
         f"log-in refused for user {person.id}: wrong password",
         f"user {person.id} removed: by administrator 7",
     ]
