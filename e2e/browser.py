@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.async_api import APIRequestContext, Browser, Locator, Page, Playwright, StorageState, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeout
@@ -54,7 +55,8 @@ class Person:
             await self.api.delete(f"/api/v1/sessions/{session['id']}")
         for entry in await (await self.api.get("/api/v1/files/")).json():
             if entry["kind"] == "file":
-                await self.api.delete(f"/api/v1/files/{entry['path']}")
+                deleted = await self.api.delete(f"/api/v1/files/{quote(entry['path'])}")
+                assert deleted.ok, entry
 
 
 async def launch(playwright: Playwright, *, webgl: bool = True) -> Browser:
