@@ -76,6 +76,7 @@ async def test_a_key_that_is_held_repeats_until_it_is_let_go(url: str, ada: Pers
     await terminal.page.reload()
     await terminal.is_connected()
     await terminal.sees("Adelie")
+    await expect(terminal.page.locator("#keybar")).to_have_attribute("data-ready", "yes")
     down = bar(terminal.page).get_by_role("button", name="Down", exact=True)
     await down.dispatch_event("pointerdown")
     await until_sent(sent, lambda sent: sent.count(b"\x1bOB") >= 5)

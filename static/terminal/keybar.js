@@ -90,5 +90,6 @@ export function keyBar(screen, { may, commands, paste }) {
   });
   byId("compose-close").addEventListener("click", close);
 
+  bar.dataset.ready = "yes";
   return { unstick: () => stick(false) };
 }
