@@ -60,7 +60,7 @@ def units(
 ) -> Iterator[tuple[str, int]]:
     """What is drawn for the text, cell by cell: a character with its marks, and its columns.
 
-    `hidden` is drawn for what `is_hidden`; `can_draw` says whether curses counts a character as this does.
+    `hidden` is drawn in place of each character that `is_hidden`; `can_draw` says whether curses counts a character as this does.
     """
     cell, columns, marks = "", 0, 0
     for character in text:

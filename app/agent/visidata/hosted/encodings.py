@@ -131,7 +131,7 @@ class _Answer:
 
 
 def decode_answer(response, delim):  # type: ignore[no-untyped-def]
-    """The lines of what a server has sent, as UTF-8: VisiData's loader of addresses decodes nothing else."""
+    """The lines of a response, as UTF-8, the only encoding that VisiData's loader of addresses decodes."""
     if is_set("encoding"):
         yield from _split_answer(response, delim)
         return
